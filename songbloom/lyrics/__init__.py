@@ -1,0 +1,1 @@
+"""Lyrics: from what people write to what a model reads. Free of torch."""
