@@ -1,0 +1,1 @@
+"""From lyrics and a reference clip to a song."""

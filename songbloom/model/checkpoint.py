@@ -1,0 +1,204 @@
+"""A model on disk: a folder of safetensors and one `model.json` that says what they are.
+
+    model.json           name, kind, sizes, sampling defaults, VAE, licence, source, sha256 of the rest
+    model.safetensors    `SongBloom`'s weights
+    vae.safetensors      the VAE's weights
+    vocabulary.json      the lyric symbols, in order
+    sketch.safetensors   the sketch codec's weights, where the model has one
+
+Weights are only ever read as safetensors: nothing in a model folder can run code.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from songbloom.errors import MissingAssetError, SongBloomError
+from songbloom.files import atomic_path, sha256, write_text
+from songbloom.lyrics.vocabulary import Vocabulary
+from songbloom.model.config import ModelConfig
+from songbloom.model.seedling_vae import SeedlingVAE, SeedlingVAEConfig
+from songbloom.model.songbloom import SongBloom
+from songbloom.model.vae import OobleckConfig, OobleckVAE
+
+FORMAT_VERSION = 1
+VAE = OobleckVAE | SeedlingVAE
+VAE_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "oobleck": (OobleckConfig, OobleckVAE),
+    "seedling": (SeedlingVAEConfig, SeedlingVAE),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model folder."""
+
+    folder: Path
+    info: dict[str, Any]  # model.json
+    config: ModelConfig
+    vocabulary: Vocabulary
+    songbloom: SongBloom
+    vae: VAE
+
+    @property
+    def name(self) -> str:
+        """The name the model calls itself."""
+        return str(self.info["name"])
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """`model.json` of a model folder. `SongBloomError` when it is missing or no JSON object."""
+    path = Path(folder) / "model.json"
+    if not path.is_file():
+        raise MissingAssetError(
+            f"{folder}: no model folder (it has no model.json)", "List models: songbloom models"
+        )
+    try:
+        info = json.loads(path.read_text("utf-8"))
+        if info["format"] != FORMAT_VERSION:
+            raise SongBloomError(
+                f"{path}: format {info['format']}, expected {FORMAT_VERSION}",
+                "Export or import the model again with this version of songbloom.",
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise SongBloomError(
+            f"{path}: not a model description ({error})", "Fetch or import the model again."
+        ) from error
+    return dict(info)
+
+
+def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Model:
+    """Load a model folder for inference; the VAE stays in float32.
+
+    Every file's hash is checked first. `SongBloomError` for a truncated or tampered file and for
+    missing, unexpected or misshapen tensors, by name.
+    """
+    folder = Path(folder)
+    info = read_info(folder)
+    verify(folder, info)
+    config = ModelConfig.from_dict(info["config"], str(folder / "model.json"))
+    symbols = json.loads((folder / "vocabulary.json").read_text("utf-8"))
+    with torch.device("meta"):
+        songbloom = SongBloom(config)
+    vae = build_vae(info["vae"])
+    load_weights(songbloom, load_tensors(folder / "model.safetensors"), folder, dtype)
+    load_weights(vae, load_tensors(folder / "vae.safetensors"), folder, torch.float32)
+    songbloom.to(device).eval().requires_grad_(False)
+    vae.to(device).eval().requires_grad_(False)
+    return Model(folder, info, config, Vocabulary(tuple(symbols)), songbloom, vae)
+
+
+def save_model(
+    folder: Path,
+    *,
+    info: Mapping[str, Any],
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    songbloom: Mapping[str, Tensor],
+    vae: Mapping[str, Tensor],
+    vae_info: Mapping[str, Any],
+    notice: str = "",
+) -> dict[str, Any]:
+    """Write a model folder; `model.json` comes last, so that a folder is whole or not a model.
+
+    Returns what it wrote into `model.json`.
+    """
+    folder = Path(folder)
+    _save_tensors(folder / "model.safetensors", songbloom)
+    _save_tensors(folder / "vae.safetensors", vae)
+    write_text(folder / "vocabulary.json", json.dumps(vocabulary.symbols, ensure_ascii=False))
+    if notice:
+        write_text(folder / "NOTICE.txt", notice)
+    files = ["model.safetensors", "vae.safetensors", "vocabulary.json"]
+    for optional in ("NOTICE.txt", "sketch.safetensors", "sketch.json"):
+        files += [optional] if (folder / optional).exists() else []
+    described = {
+        "format": FORMAT_VERSION,
+        "kind": "songbloom",
+        **info,
+        "parameters": sum(t.numel() for t in songbloom.values()),
+        "config": config.to_dict(),
+        "vae": dict(vae_info),
+        "sha256": {name: sha256(folder / name) for name in files},
+    }
+    write_text(folder / "model.json", json.dumps(described, indent=1, ensure_ascii=False) + "\n")
+    return described
+
+
+def verify(folder: Path, info: Mapping[str, Any]) -> None:
+    """Compare every file's hash with `model.json`. `SongBloomError` naming the first that differs."""
+    for name, expected in info["sha256"].items():
+        path = Path(folder) / name
+        if not path.is_file():
+            raise SongBloomError(f"{path}: missing from the model folder", "Fetch the model again.")
+        if sha256(path) != expected:
+            raise SongBloomError(
+                f"{path}: truncated or altered (its hash is not the one in model.json)",
+                "Fetch, import or export the model again.",
+            )
+
+
+def build_vae(described: Mapping[str, Any]) -> Any:
+    """The VAE that `model.json`'s "vae" table describes, without weights of its own yet."""
+    config_class, vae_class = VAE_KINDS[described["kind"]]
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
+    return vae_class(config_class(**values))
+
+
+def describe_vae(vae: VAE) -> dict[str, Any]:
+    """The "vae" table of `model.json`."""
+    kind = next(kind for kind, (_, cls) in VAE_KINDS.items() if isinstance(vae, cls))
+    return {"kind": kind, "config": dataclasses.asdict(vae.config)}
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file. `SongBloomError` when it is missing, truncated or something else."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SongBloomError(
+            f"{path}: not a readable safetensors file ({error})", "Fetch the file again."
+        ) from error
+
+
+def load_weights(
+    module: nn.Module, tensors: Mapping[str, Tensor], where: Path, dtype: torch.dtype
+) -> None:
+    """Put `tensors` into `module`, cast to `dtype`; keys and shapes must agree exactly."""
+    check_keys({k: v.shape for k, v in module.state_dict().items()}, tensors, str(where))
+    cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+    module.load_state_dict(cast, strict=True, assign=True)
+
+
+def check_keys(
+    expected: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], where: str
+) -> None:
+    """`SongBloomError` naming missing, unexpected and misshapen tensors."""
+    missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected)
+    wrong = [
+        f"{k} {list(tensors[k].shape)} (expected {list(shape)})"
+        for k, shape in sorted(expected.items())
+        if k in tensors and tensors[k].shape != shape
+    ]
+    complaints = [
+        f"{what} {', '.join(names[:5])}{f' and {len(names) - 5} more' if len(names) > 5 else ''}"
+        for what, names in (("lacks", missing), ("has unexpected", extra), ("misshapes", wrong))
+        if names
+    ]
+    if complaints:
+        raise SongBloomError(
+            f"{where}: {'; '.join(complaints)}", "These weights are of another model or version."
+        )
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    with atomic_path(path) as temporary:
+        save_file({k: v.contiguous() for k, v in sorted(tensors.items())}, temporary)

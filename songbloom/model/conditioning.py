@@ -1,0 +1,117 @@
+"""Conditions -> prefix: the reference clip's latents, then the lyrics, as vectors before BOS.
+
+The prefix is [reference_frames][lyric_length] vectors, always that long: unused positions are zero
+vectors, attended like any other (the release has no padding mask). L lyric length, D dim.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from songbloom.lyrics.vocabulary import Vocabulary
+from songbloom.model.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class LyricIds:
+    """Lyric symbols, each with its section and its sentence within the section; all `[L]` int64."""
+
+    tokens: Tensor
+    sections: Tensor
+    sentences: Tensor
+
+    @classmethod
+    def from_tokens(
+        cls, tokens: list[int], vocabulary: Vocabulary, *, max_sentences: int
+    ) -> "LyricIds":
+        """Walk the symbol ids and note for each where it stands.
+
+        A structure symbol opens a section and its first sentence; `.` ends a sentence; `,` changes
+        nothing. Those three kinds take no sentence and count their own embedding twice (their
+        section is themselves). Empty lyrics are the null condition: the one empty symbol, id 0.
+        """
+        period, comma = (vocabulary.symbols.index(mark) for mark in ".,")
+        structures = {i for i, symbol in enumerate(vocabulary.symbols) if symbol.startswith("[")}
+        section, sentence, rows = 0, 1, []
+        for token in tokens or [0]:
+            if token in structures:
+                section, sentence = token, 1
+                rows.append((token, token, 0))
+            elif token in (period, comma):
+                sentence += token == period
+                rows.append((token, token, 0))
+            else:
+                rows.append((token, section, min(sentence, max_sentences - 1)))
+        columns = torch.tensor(rows, dtype=torch.int64).T
+        return cls(*columns)
+
+
+class LyricConditioner(nn.Module):
+    """Symbol + section (one shared table) + sentence embeddings, summed."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.length = config.lyric_length
+        self.symbols = nn.Embedding(config.lyric_vocab_size, config.dim)
+        self.sentences = nn.Embedding(config.max_sentences, config.dim)
+
+    def forward(self, lyrics: LyricIds) -> Tensor:
+        """-> `[lyric_length, D]`: cut to the length, or followed by zero vectors."""
+        ids = (x[: self.length] for x in (lyrics.tokens, lyrics.sections, lyrics.sentences))
+        tokens, sections, sentences = ids
+        x = self.symbols(tokens) + self.symbols(sections)
+        x = x + self._sentence(sentences)
+        return F.pad(x, (0, 0, 0, self.length - len(x)))
+
+    def _sentence(self, sentences: Tensor) -> Tensor:
+        """Sentence 0 is "none" and adds nothing."""
+        return self.sentences(sentences) * (sentences > 0).unsqueeze(-1)
+
+
+class ReferenceConditioner(nn.Module):
+    """A bias-free projection of the reference clip's VAE latents."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.length = config.reference_frames
+        self.project = nn.Linear(config.latent_dim, config.dim, bias=False)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """`[T, C]` -> `[reference_frames, D]`: cut to the length, or followed by zero vectors."""
+        x = self.project(latents[: self.length].to(self.project.weight.dtype))
+        return F.pad(x, (0, 0, 0, self.length - len(x)))
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What one song is conditioned on. `reference` None is the null reference (silence)."""
+
+    lyrics: LyricIds
+    reference: Tensor | None  # [T, C] latents
+
+
+# Empty lyrics (one empty symbol in the first sentence of no section) and no reference.
+NULL_CONDITIONS = Conditions(
+    LyricIds(torch.tensor([0]), torch.tensor([0]), torch.tensor([1])), reference=None
+)
+
+
+class Conditioner(nn.Module):
+    """Both conditioners, and the order they stand in."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.latent_dim = config.latent_dim
+        self.lyrics = LyricConditioner(config)
+        self.reference = ReferenceConditioner(config)
+
+    def forward(self, conditions: Conditions) -> Tensor:
+        """-> prefix `[reference_frames + lyric_length, D]`."""
+        device = self.reference.project.weight.device
+        ids = conditions.lyrics
+        ids = LyricIds(ids.tokens.to(device), ids.sections.to(device), ids.sentences.to(device))
+        latents = conditions.reference
+        latents = torch.zeros(0, self.latent_dim) if latents is None else latents
+        return torch.cat([self.reference(latents.to(device)), self.lyrics(ids)])

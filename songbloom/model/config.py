@@ -1,0 +1,168 @@
+"""What a SongBloom model is: its sizes, its training objective and its own sampling defaults.
+
+Torch-free. Presets are TOML files in `songbloom/presets/`.
+"""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Literal
+
+from songbloom.errors import UsageError
+from songbloom.toml import loads
+from songbloom.units import FRAME_RATE, Frames, Seconds
+
+PRESETS = ("nano", "seedling", "tiny", "full", "full_150s", "full_240s")
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a model likes to be sampled; every value can be overridden at generation.
+
+    The defaults are the paper's. `noise_temperature` below 1 starts the flow from zeros and
+    re-noises where t crosses it (the release's `diff_temp`); `repetition_penalty` divides the
+    logits of recently sung tokens, over the last `repetition_window` tokens (1.0 = off).
+    """
+
+    num_steps: int = 36
+    sketch_cfg_scale: float = 1.5
+    latent_cfg_scale: float = 1.5
+    temperature: float = 0.9
+    top_k: int = 200
+    noise_temperature: float = 1.0
+    repetition_penalty: float = 1.0
+    repetition_window: int = 50
+    max_duration: Seconds = 150.0
+
+    @property
+    def max_frames(self) -> Frames:
+        """Length limit in frames."""
+        return math.ceil(self.max_duration * FRAME_RATE - 1e-6)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """The training loss: `sketch + flow_weight * flow` (paper eq. 7; lambda = 0.1).
+
+    `masking` names what the DiT loses while training. "paper": hidden and sketch together with
+    rate `joint_mask_rate`, and the sketch alone with rate `sketch_mask_rate`. "release": each on
+    its own, hidden with `joint_mask_rate` and sketch with `sketch_mask_rate` (both .05 there).
+    The paper does not publish its rates. `condition_dropout` replaces all conditions by the null
+    condition, `reference_dropout` the reference alone.
+    """
+
+    flow_weight: float = 0.1
+    masking: Literal["paper", "release"] = "paper"
+    joint_mask_rate: float = 0.1
+    sketch_mask_rate: float = 0.05
+    condition_dropout: float = 0.1
+    reference_dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of a SongBloom model. Widths are of both transformers, which share `dim`.
+
+    `ar_rope_base` differs between released models; `dit_rope_base` is 20000 in all of them.
+    Raises `UsageError` at construction when two sizes contradict each other.
+    """
+
+    dim: int
+    num_heads: int
+    ar_layers: int
+    dit_layers: int
+    ffn_dim: int
+    sketch_vocab_size: int = 16_384
+    patch_size: Frames = 16
+    latent_dim: int = 64
+    lyric_vocab_size: int = 330
+    lyric_length: int = 600
+    max_sentences: int = 50
+    reference_frames: Frames = 250
+    time_features_dim: int = 256
+    ar_rope_base: float = 20_000.0
+    dit_rope_base: float = 20_000.0
+    init_std: float = 0.02
+    frontend: str = "release"
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads:
+            raise UsageError(f"model: dim {self.dim} is not a multiple of {self.num_heads} heads")
+        if self.head_dim < 32 or self.head_dim % 2:
+            raise UsageError(
+                f"model: dim {self.dim} over {self.num_heads} heads gives a head_dim of "
+                f"{self.head_dim}; expected an even number of at least 32"
+            )
+        for name in ("ar_layers", "dit_layers", "ffn_dim", "sketch_vocab_size", "patch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"model: {name} is {getattr(self, name)}; expected at least 1")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.dim // self.num_heads
+
+    @property
+    def dit_rope_dim(self) -> int:
+        """Head dimensions that the DiT rotates: half of them, but at least 32."""
+        return max(self.head_dim // 2, 32)
+
+    @property
+    def eos_id(self) -> int:
+        """The sketch token that ends a song."""
+        return self.sketch_vocab_size
+
+    @property
+    def ignore_id(self) -> int:
+        """The sketch target that carries no loss."""
+        return self.sketch_vocab_size + 1
+
+    @property
+    def prefix_length(self) -> int:
+        """Vectors before BOS: the reference, then the lyrics."""
+        return self.reference_frames + self.lyric_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dict, for JSON and TOML."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], where: str = "model config") -> "ModelConfig":
+        """Inverse of `to_dict`. `UsageError` naming an unknown or missing key."""
+        values = dict(values)
+        objective = _build(ObjectiveConfig, values.pop("objective", {}), f"{where}: [objective]")
+        sampling = _build(SamplingConfig, values.pop("sampling", {}), f"{where}: [sampling]")
+        return _build(cls, {**values, "objective": objective, "sampling": sampling}, where)
+
+
+def preset(name: str) -> ModelConfig:
+    """The config of a preset. `UsageError` with the nearest name when there is none."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        guess = f"Did you mean '{near[0]}'? " if near else ""
+        raise UsageError(f"{name}: no such preset", f"{guess}Presets: {', '.join(PRESETS)}.")
+    text = (resources.files("songbloom") / "presets" / f"{name}.toml").read_text("utf-8")
+    return ModelConfig.from_dict(loads(text), f"preset {name}")
+
+
+def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"Did you mean '{near[0]}'?" if near else f"Known keys: {', '.join(fields)}."
+            raise UsageError(f"{where}: unknown key '{key}'", hint)
+    missing = [
+        name
+        for name, f in fields.items()
+        if name not in values
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise UsageError(f"{where}: lacks {', '.join(missing)}")
+    return cls(**values)

@@ -1,0 +1,256 @@
+"""Released checkpoints: the only file that knows the released key names.
+
+A release is a folder: `NAME.yaml`, the `.pt` it names (a bare state dict), a VAE `.json` and
+`.ckpt`, and a vocabulary. `import_release` makes a model folder of it. Checkpoints are pickles:
+they are read with torch's restricted unpickler, which makes tensors and runs nothing else.
+"""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from songbloom.errors import MissingAssetError, SongBloomError, UsageError
+from songbloom.files import sha256
+from songbloom.lyrics.vocabulary import Vocabulary
+from songbloom.model.checkpoint import check_keys, describe_vae, save_model
+from songbloom.model.config import ModelConfig
+from songbloom.model.release_config import ReleaseYaml, model_config
+from songbloom.model.songbloom import SongBloom
+from songbloom.model.vae import OobleckConfig, OobleckVAE
+
+NOTICE = """\
+These weights were imported from a SongBloom release. The release's licence allows academic use
+only: no commercial use and no use in production, for the weights and for what is made with them
+as its terms say. songbloom's own code is Apache-2.0 and carries none of the released code. Read
+the licence file that came with the release before you use, share or build on these weights.
+"""
+LICENCE = "academic use only (SongBloom release)"
+# Older checkpoints carry the VAE once more inside the prompt conditioner.
+_DUPLICATE_VAE = "model.condition_provider.conditioners.prompt_wav.tokenizer."
+_LYRICS = "condition_provider.conditioners.lyrics"
+
+# our key -> the released keys whose tensors, stacked along dimension 0, it holds
+_SINGLE = {
+    "sketch_lm.bos": ("bos_token",),
+    "sketch_lm.embedding.weight": ("skeleton_emb.weight",),
+    "sketch_lm.norm.weight": ("ar_transformer.norm.weight",),
+    "sketch_lm.head.0.weight": ("skeleton_classifier.0.weight",),
+    "sketch_lm.head.2.weight": ("skeleton_classifier.2.weight",),
+    "sketch_lm.head.2.bias": ("skeleton_classifier.2.bias",),
+    "conditioner.reference.project.weight": (
+        "condition_provider.conditioners.prompt_wav.output_proj.weight",
+    ),
+    "conditioner.lyrics.symbols.weight": (f"{_LYRICS}.output_proj.weight",),
+    "conditioner.lyrics.sentences.weight": (f"{_LYRICS}.sentence_idx_in_structure_emb.weight",),
+    "patch_encoder.layers.1.weight": ("block_conv.1.weight",),
+    "patch_encoder.layers.1.bias": ("block_conv.1.bias",),
+    "patch_encoder.layers.3.weight": ("block_conv.3.weight",),
+    "patch_encoder.layers.3.bias": ("block_conv.3.bias",),
+    "dit.time.frequencies": ("timestep_features.weight",),
+    "dit.time.mlp.0.weight": ("to_timestep_embed.0.weight",),
+    "dit.time.mlp.2.weight": ("to_timestep_embed.2.weight",),
+    "dit.time.mlp.2.bias": ("to_timestep_embed.2.bias",),
+    "dit.project_in.weight": ("project_in.weight",),
+    "dit.project_in.bias": ("project_in.bias",),
+    "dit.project_out.weight": ("project_out.weight",),
+    "dit.project_out.bias": ("project_out.bias",),
+}
+_AR_LAYER = {
+    "attention.qkv.weight": tuple(f"self_attn.{x}_proj.weight" for x in "qkv"),
+    "attention.out.weight": ("self_attn.o_proj.weight",),
+    "ffn.gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
+    "ffn.down.weight": ("mlp.down_proj.weight",),
+    "attention_norm.weight": ("input_layernorm.weight",),
+    "ffn_norm.weight": ("post_attention_layernorm.weight",),
+}
+_DIT_LAYER = {
+    "attention.qkv.weight": ("self_attn.to_qkv.weight",),
+    "attention.out.weight": ("self_attn.to_out.weight",),
+    "ffn.gate_up.weight": ("ff.ff.0.gate_proj.weight", "ff.ff.0.up_proj.weight"),
+    "ffn.down.weight": ("ff.ff.2.weight",),
+    "attention_norm.weight": ("pre_norm.gamma",),
+    "ffn_norm.weight": ("ff_norm.gamma",),
+}
+
+
+def release_keys(config: ModelConfig) -> dict[str, tuple[str, ...]]:
+    """For every tensor of ours, the released tensors (without `model.`) it is stacked from."""
+    keys = dict(_SINGLE)
+    for ours, theirs, count, layer in (
+        ("sketch_lm.layers", "ar_transformer.layers", config.ar_layers, _AR_LAYER),
+        ("dit.layers", "nar_dit.layers", config.dit_layers, _DIT_LAYER),
+    ):
+        for i in range(count):
+            for key, sources in layer.items():
+                keys[f"{ours}.{i}.{key}"] = tuple(f"{theirs}.{i}.{s}" for s in sources)
+    return keys
+
+
+def zero_keys(config: ModelConfig) -> list[str]:
+    """Released tensors (without `model.`) that are always zero and that we do not have."""
+    norms = [
+        f"nar_dit.layers.{i}.{n}.beta" for i in range(config.dit_layers) for n in _DIT_NORMS
+    ]
+    return [f"{_LYRICS}.blank_emb", *norms]
+
+
+_DIT_NORMS = ("pre_norm", "ff_norm")
+
+
+def import_release(
+    folder: Path, target: Path, *, name: str | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Make a model folder of a release folder.
+
+    `name` chooses among several yaml files (default: the only one). Nothing that is pickled runs.
+    `SongBloomError` names a missing file, yaml key, or tensor, and every unexpected tensor.
+    Returns a report: name, parameters, tensors, ignored duplicates, licence, sha256 by file.
+    """
+    target = Path(target)
+    if (target / "model.json").exists() and not force:
+        raise UsageError(f"{target}: is a model already", "Choose another -o, or add --force.")
+    release = ReleaseYaml(_find_yaml(Path(folder), name))
+    config = model_config(release)
+    checkpoint = release.file(release["pretrained_path"])
+    tensors = load_pickle_tensors(checkpoint)
+    duplicates = [key for key in tensors if key.startswith(_DUPLICATE_VAE)]
+    model, vae_tensors = _split(tensors, config, str(checkpoint))
+    vae, vae_state = _vae(release, vae_tensors)
+    info = save_model(
+        target,
+        info={
+            "name": name or release.path.stem,
+            "licence": LICENCE,
+            "source": {"checkpoint": checkpoint.name, "sha256": sha256(checkpoint)},
+        },
+        config=config,
+        vocabulary=Vocabulary(tuple(release["model.condition_provider_cfg.lyrics.vocab_list"])),
+        songbloom=model,
+        vae=vae_state,
+        vae_info=describe_vae(vae),
+        notice=NOTICE,
+    )
+    return {
+        "name": info["name"],
+        "path": str(target),
+        "parameters": info["parameters"],
+        "tensors": len(model) + len(vae_state),
+        "ignored_duplicates": len(duplicates),
+        "licence": LICENCE,
+        "sha256": info["sha256"],
+    }
+
+
+def load_pickle_tensors(path: Path) -> dict[str, Tensor]:
+    """A `.pt`/`.ckpt` state dict (bare, or under "state_dict") read without running its code."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as error:
+        raise SongBloomError(
+            f"{path}: holds more than tensors; it was not opened further, since that could run code",
+            "Fetch the file again from a source you trust, as a plain state dict.",
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise SongBloomError(
+            f"{path}: truncated, or not a PyTorch checkpoint", "Fetch the file again."
+        ) from error
+    tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
+    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise SongBloomError(f"{path}: expected a dictionary of tensors (a state dict)")
+    return dict(tensors)
+
+
+def _is_zip(path: Path) -> bool:
+    return zipfile.is_zipfile(path)
+
+
+def _find_yaml(folder: Path, name: str | None) -> Path:
+    if not folder.is_dir():
+        raise MissingAssetError(
+            f"{folder}: no such folder", "Give the folder that holds the release's yaml and .pt."
+        )
+    if name is not None:
+        candidates = [folder / f"{name}.yaml"]
+    else:
+        candidates = [p for p in sorted(folder.glob("*.yaml")) if p.stem != "vocab_g2p"]
+    found = [path for path in candidates if path.is_file()]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.stem for path in found)
+    if found:
+        raise UsageError(f"{folder}: holds several releases ({names})", "Choose one with --name.")
+    raise MissingAssetError(
+        f"{folder}: holds no {name or 'model'}.yaml", "Put all files of the release there."
+    )
+
+
+def _split(
+    tensors: Mapping[str, Tensor], config: ModelConfig, where: str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """(our model's state dict, the released VAE's): every tensor is used or known to be spare."""
+    kept = {k: v for k, v in tensors.items() if not k.startswith(_DUPLICATE_VAE)}
+    vae = {k.removeprefix("vae.vae."): v for k, v in kept.items() if k.startswith("vae.vae.")}
+    theirs = {k: v for k, v in kept.items() if not k.startswith("vae.vae.")}
+    keys, zeros = release_keys(config), zero_keys(config)
+    _check_released_keys(theirs, [*(s for v in keys.values() for s in v), *zeros], where)
+    for key in zeros:
+        if theirs[f"model.{key}"].any():
+            raise SongBloomError(f"{where}: model.{key} is not zero, as it is in every release")
+    model = {
+        ours: torch.cat([theirs[f"model.{s}"] for s in sources]) for ours, sources in keys.items()
+    }
+    with torch.device("meta"):
+        shapes = {k: v.shape for k, v in SongBloom(config).state_dict().items()}
+    check_keys(shapes, model, where)
+    return model, vae
+
+
+def _check_released_keys(tensors: Mapping[str, Tensor], names: list[str], where: str) -> None:
+    expected = {f"model.{name}" for name in names}
+    unknown = torch.Size()
+    check_keys({k: tensors[k].shape if k in tensors else unknown for k in expected}, tensors, where)
+
+
+def _vae(
+    release: ReleaseYaml, from_checkpoint: dict[str, Tensor]
+) -> tuple[OobleckVAE, dict[str, Tensor]]:
+    """The VAE and its folded weights: the checkpoint's own copy wins, as it does in the release."""
+    ckpt = release.file(release["vae.vae_ckpt"])
+    own = {k.removeprefix("autoencoder."): v for k, v in load_pickle_tensors(ckpt).items()}
+    vae = OobleckVAE(_vae_config(release.file(release["vae.vae_cfg"])))
+    folded = dict(_fold(from_checkpoint or own))
+    check_keys({k: v.shape for k, v in vae.state_dict().items()}, folded, str(ckpt))
+    return vae, folded
+
+
+def _vae_config(path: Path) -> OobleckConfig:
+    try:
+        described = json.loads(path.read_text("utf-8"))
+        decoder = described["model"]["decoder"]["config"]
+        return OobleckConfig(
+            channels=decoder["channels"],
+            multipliers=tuple(decoder["c_mults"]),
+            strides=tuple(decoder["strides"]),
+            latent_dim=decoder["latent_dim"],
+            audio_channels=described["audio_channels"],
+            sample_rate=described["sample_rate"],
+        )
+    except (ValueError, KeyError) as error:
+        raise SongBloomError(f"{path}: lacks {error} of a stable-audio VAE config") from error
+
+
+def _fold(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """weight = g v / |v|, norms over all but the first dimension; and our shorter key names."""
+    for key, value in tensors.items():
+        ours = key.replace("coder.layers.", "coder.", 1)
+        if key.endswith("weight_g"):
+            direction = tensors[key.removesuffix("_g") + "_v"]
+            yield ours.removesuffix("_g"), torch._weight_norm(direction, value, 0)
+        elif not key.endswith("weight_v"):
+            yield ours, value

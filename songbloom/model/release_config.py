@@ -1,0 +1,206 @@
+"""The released yaml: resolve its `${...}` expressions, and read our config out of it.
+
+The release reads it with OmegaConf and five resolvers of its own. Here they are plain functions:
+`eval` does arithmetic only, and `load_yaml` and `dynamic_path` stay inside the release's folder.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from songbloom.errors import SongBloomError
+from songbloom.model.config import ModelConfig, ObjectiveConfig, SamplingConfig
+
+_INNERMOST = re.compile(r"\$\{([^${}]*)\}")
+_EXTRA_SECONDS = 10.0  # the release's inference script adds these to the yaml's max_dur
+_ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.USub: operator.neg,
+}
+# What the release could be told but the released models never are; anything else is refused.
+_FIXED = {
+    "model.time_cond_type": "prepend",
+    "model.diffusion_objective": "rectified_flow",
+    "model.timestep_sampler": "logit_normal",
+    "model.backend": "llama",
+    "model.condition_provider_cfg.lyrics.mode": "sum",
+    "model.condition_provider_cfg.lyrics.type": "phoneme_tokenizer",
+    "model.condition_provider_cfg.prompt_wav.type": "audio_tokenizer_wrapper",
+    "model.fuser_cfg.prepend": ["lyrics", "prompt_wav"],
+    "train_dataset.lyric_processor": "phoneme",
+    "inference.dit_cfg_type": "h",
+}
+
+
+class ReleaseYaml:
+    """A released yaml file, expressions resolved. `folder` stands for its `???`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = path.parent
+        self.tree = _load_yaml(path)
+        self.tree = self._resolve(self.tree, depth=0)
+
+    def __getitem__(self, dotted: str) -> Any:
+        """A value by its dotted path. `SongBloomError` naming the key that is not there."""
+        return self._lookup(dotted)
+
+    def get(self, dotted: str, default: Any) -> Any:
+        """A value by its dotted path, or `default`."""
+        try:
+            return self._lookup(dotted)
+        except SongBloomError:
+            return default
+
+    def _lookup(self, dotted: str) -> Any:
+        node = self.tree
+        for key in dotted.split("."):
+            if not isinstance(node, dict) or key not in node:
+                raise SongBloomError(
+                    f"{self.path}: lacks the key '{dotted}'", "Fetch the release's yaml again."
+                )
+            node = node[key]
+        return node
+
+    def _resolve(self, node: Any, depth: int) -> Any:
+        if isinstance(node, dict):
+            return {key: self._resolve(value, depth) for key, value in node.items()}
+        if isinstance(node, list):
+            return [self._resolve(value, depth) for value in node]
+        return self._resolve_text(node, depth) if isinstance(node, str) else node
+
+    def _resolve_text(self, text: str, depth: int) -> Any:
+        """Innermost expressions first; a string that is one expression becomes its value."""
+        value: Any = text
+        while isinstance(value, str) and (match := _INNERMOST.search(value)):
+            if depth > 20:
+                raise SongBloomError(f"{self.path}: '{text}' refers to itself")
+            result = self._resolve(self._expression(match[1]), depth + 1)
+            whole = match.span() == (0, len(value))
+            value = result if whole else value[: match.start()] + str(result) + value[match.end() :]
+        return value
+
+    def _expression(self, expression: str) -> Any:
+        name, colon, argument = expression.partition(":")
+        if not colon:
+            return self._lookup(expression)
+        if name == "dynamic_path":
+            return argument.replace("???", ".", 1)
+        if name == "load_yaml":
+            return _load_yaml(self.file(argument))
+        if name == "get_fname":
+            return Path(argument).stem
+        if name == "concat":
+            return "".join(part.strip() for part in argument.split(","))
+        if name == "eval":
+            return self._arithmetic(argument)
+        raise SongBloomError(
+            f"{self.path}: unknown resolver '${{{name}:...}}'",
+            "Known: dynamic_path, load_yaml, get_fname, concat, eval.",
+        )
+
+    def file(self, relative: str) -> Path:
+        """A file of the release. `SongBloomError` when it is missing or outside the folder."""
+        path = (self.folder / relative).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            raise SongBloomError(f"{self.path}: '{relative}' points outside the release's folder")
+        if not path.is_file():
+            raise SongBloomError(
+                f"{self.folder}: lacks {relative}, which {self.path.name} names",
+                "Put all files of the release into one folder.",
+            )
+        return path
+
+    def _arithmetic(self, text: str) -> Any:
+        def value(node: ast.AST) -> Any:
+            if isinstance(node, ast.Expression):
+                return value(node.body)
+            if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+                return node.value
+            if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+                return _ARITHMETIC[type(node.op)](value(node.left), value(node.right))
+            if isinstance(node, ast.UnaryOp) and type(node.op) in _ARITHMETIC:
+                return _ARITHMETIC[type(node.op)](value(node.operand))
+            raise SongBloomError(f"{self.path}: '${{eval:{text}}}' is more than arithmetic")
+
+        try:
+            return value(ast.parse(text.strip(), mode="eval"))
+        except (SyntaxError, ZeroDivisionError) as error:
+            raise SongBloomError(f"{self.path}: '${{eval:{text}}}' ({error})") from error
+
+
+def model_config(release: ReleaseYaml) -> ModelConfig:
+    """Our config of a released model. `SongBloomError` for what we do not implement, by key."""
+    for key, expected in _FIXED.items():
+        if release[key] != expected:
+            raise SongBloomError(
+                f"{release.path}: {key} is {release[key]!r}; only {expected!r} is supported"
+            )
+    dim = int(release["model.dim"])
+    conditions = "model.condition_provider_cfg"
+    return ModelConfig(
+        dim=dim,
+        num_heads=int(release["model.num_heads"]),
+        ar_layers=int(release["model.lm_layers"]),
+        dit_layers=int(release["model.diff_layers"]),
+        ffn_dim=int(release.get("model.hidden_scale", 4)) * dim,
+        sketch_vocab_size=int(release["model.num_pitch"]),
+        patch_size=int(release["model.block_size"]),
+        latent_dim=int(release["model.latent_dim"]),
+        lyric_vocab_size=len(release[f"{conditions}.lyrics.vocab_list"]),
+        lyric_length=int(release[f"{conditions}.lyrics.max_len"]),
+        max_sentences=int(release[f"{conditions}.lyrics.max_sentence_per_structure"]),
+        reference_frames=int(release[f"{conditions}.prompt_wav.max_len"]),
+        time_features_dim=int(release["model.timestep_features_dim"]),
+        ar_rope_base=float(release["model.rotary_base_val"]),
+        init_std=float(release["model.init_std"]),
+        frontend="release",
+        objective=_objective(release),
+        sampling=_sampling(release),
+    )
+
+
+def _objective(release: ReleaseYaml) -> ObjectiveConfig:
+    dropout = float(release["model.h_dropout"])
+    return ObjectiveConfig(
+        masking="release",
+        joint_mask_rate=dropout,
+        sketch_mask_rate=dropout,
+        condition_dropout=float(release["model.cfg_dropout"]),
+        reference_dropout=float(release["model.attribute_dropout.wav.prompt_wav"]),
+    )
+
+
+def _sampling(release: ReleaseYaml) -> SamplingConfig:
+    scale = release["inference.cfg_coef"]
+    sketch_scale, latent_scale = scale if isinstance(scale, list) else (scale, scale)
+    penalize = bool(release["inference.penalty_repeat"])
+    return SamplingConfig(
+        num_steps=int(release["inference.steps"]),
+        sketch_cfg_scale=float(sketch_scale),
+        latent_cfg_scale=float(latent_scale),
+        temperature=float(release["inference.temp"]),
+        top_k=int(release["inference.top_k"]),
+        noise_temperature=float(release["inference.diff_temp"]),
+        repetition_penalty=1.1 if penalize else 1.0,
+        repetition_window=int(release["inference.penalty_window"]),
+        max_duration=float(release["max_dur"]) + _EXTRA_SECONDS,
+    )
+
+
+def _load_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f"{path}:{line + 1}" if line is not None else str(path)
+        raise SongBloomError(f"{where}: not readable as yaml", "Fetch the file again.") from error

@@ -1,0 +1,182 @@
+"""SongBloom: a sketch transformer and a flow DiT, interleaved patch by patch (arXiv 2506.07634).
+
+    conditions -> prefix -> [SketchLM] -> sketch tokens, hidden --> [DiT] -> latents of the patch
+                                ^                                              |
+                                +------------- [PatchEncoder] <----------------+
+
+`forward` is the training pass, all patches at once; generation lives in `songbloom.generation`.
+B songs, T = N P frames, P patch size, N patches, D dim, C latent channels, V sketch vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from songbloom.model.conditioning import Conditioner, Conditions
+from songbloom.model.config import ModelConfig, ObjectiveConfig
+from songbloom.model.dit import DiT
+from songbloom.model.flow import interpolate, logit_normal_t, velocity_target
+from songbloom.model.patches import (
+    interleave,
+    patchify,
+    previous_patches,
+    sketch_targets,
+    split_outputs,
+)
+from songbloom.model.sketch_lm import SketchLM
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Songs to learn from, padded to one length T (a multiple of the patch size).
+
+    Frames at and beyond a song's length carry no loss, whatever they hold.
+    """
+
+    sketch: Tensor  # [B, T] int64
+    latents: Tensor  # [B, T, C]
+    lengths: Tensor  # [B] int64, frames
+    conditions: Sequence[Conditions]
+
+
+@dataclass(frozen=True)
+class FlowDraws:
+    """Everything random in a training pass, drawn beforehand."""
+
+    t: Tensor  # [B, N] in (0, 1)
+    noise: Tensor  # [B, N, P, C]
+    drop_hidden: Tensor  # [B, N] bool
+    drop_sketch: Tensor  # [B, N] bool
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Mean losses over the frames that count, and how many those are."""
+
+    total: Tensor
+    sketch: Tensor  # nats a token
+    flow: Tensor  # mean squared velocity error
+    sketch_count: Tensor
+    flow_count: Tensor
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the model says about a teacher-forced batch."""
+
+    logits: Tensor  # [B, T + 1, V + 1]
+    velocity: Tensor  # [B, N, P, C]
+    hidden: Tensor  # [B, N, D]
+
+
+def draw_flow(
+    config: ModelConfig, num_patches: int, generators: Sequence[torch.Generator]
+) -> FlowDraws:
+    """Draw t, noise and masks, each song from its own generator: no song depends on its batch."""
+    draws = [_draw_song(config, num_patches, generator) for generator in generators]
+    t, noise, hidden, sketch = (torch.stack(x) for x in zip(*draws, strict=True))
+    return FlowDraws(t, noise, hidden, sketch)
+
+
+def _draw_song(
+    config: ModelConfig, num_patches: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    t = logit_normal_t((num_patches,), generator)
+    shape = (num_patches, config.patch_size, config.latent_dim)
+    noise = torch.randn(shape, generator=generator)
+    first, second = torch.rand((2, num_patches), generator=generator)
+    return (t, noise, *_masks(config.objective, first, second))
+
+
+def _masks(objective: ObjectiveConfig, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """(drop hidden, drop sketch): see `ObjectiveConfig.masking`."""
+    joint, sketch_only = first < objective.joint_mask_rate, second < objective.sketch_mask_rate
+    return (joint, sketch_only) if objective.masking == "release" else (joint, joint | sketch_only)
+
+
+class PatchEncoder(nn.Module):
+    """A patch of latents as one vector: the paper's "convolution" is two linear layers."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(-2),
+            nn.Linear(config.patch_size * config.latent_dim, config.dim),
+            nn.SiLU(),
+            nn.Linear(config.dim, config.dim),
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """`[..., P, C]` -> `[..., D]`."""
+        return self.layers(latents)
+
+
+class SongBloom(nn.Module):
+    """The whole model but the VAE."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.conditioner = Conditioner(config)
+        self.sketch_lm = SketchLM(config)
+        self.patch_encoder = PatchEncoder(config)
+        self.dit = DiT(config)
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """Draw every weight: normal with `init_std`, time frequencies with 1, norms one, biases zero."""
+        for name, parameter in self.named_parameters():
+            if "norm" in name:
+                nn.init.ones_(parameter)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                std = 1.0 if name == "dit.time.frequencies" else self.config.init_std
+                nn.init.normal_(parameter, std=std, generator=generator)
+
+    def prefix(self, conditions: Sequence[Conditions]) -> Tensor:
+        """Conditions of B songs -> `[B, prefix_length, D]`."""
+        return torch.stack([self.conditioner(c) for c in conditions])
+
+    def predict(self, batch: Batch, draws: FlowDraws) -> Predictions:
+        """The teacher-forced pass: every token and every patch at once."""
+        size = self.config.patch_size
+        latents = patchify(batch.latents, size)  # [B, N, P, C]
+        sketch = patchify(self.sketch_lm.embedding(batch.sketch), size)  # [B, N, P, D]
+        prefix = self.prefix(batch.conditions)
+        sequence = interleave(self.sketch_lm.bos, sketch, self.patch_encoder(latents))
+        outputs = self.sketch_lm(torch.cat([prefix, sequence], dim=1))[:, prefix.shape[1] :]
+        predicting, hidden = split_outputs(outputs, size)
+        velocity = self.dit(
+            interpolate(latents, draws.noise, draws.t).flatten(0, 1),
+            draws.t.flatten(),
+            hidden.masked_fill(draws.drop_hidden[..., None], 0).flatten(0, 1),
+            sketch.masked_fill(draws.drop_sketch[..., None, None], 0).flatten(0, 1),
+            previous_patches(latents).flatten(0, 1),
+        )
+        logits = self.sketch_lm.head(predicting)
+        return Predictions(logits, velocity.view_as(latents), hidden)
+
+    def forward(self, batch: Batch, draws: FlowDraws) -> Losses:
+        """The two losses of the paper and their weighted sum; gradients of the flow loss reach the
+        AR transformer through the hidden vectors."""
+        return self.losses(self.predict(batch, draws), batch, draws)
+
+    def losses(self, predictions: Predictions, batch: Batch, draws: FlowDraws) -> Losses:
+        """Cross-entropy of the sketch and squared error of the velocity, over frames that count."""
+        eos, ignore = self.config.eos_id, self.config.ignore_id
+        targets = sketch_targets(batch.sketch, batch.lengths, eos_id=eos, ignore_id=ignore)
+        logits = predictions.logits.float().flatten(0, 1)
+        sketch_count = (targets != ignore).sum()
+        sketch = F.cross_entropy(logits, targets.flatten(), ignore_index=ignore, reduction="sum")
+        latents = patchify(batch.latents, self.config.patch_size)
+        error = predictions.velocity.float() - velocity_target(latents, draws.noise)
+        frames = torch.arange(batch.sketch.shape[1], device=error.device)
+        counts = patchify(frames < batch.lengths[:, None], self.config.patch_size)
+        flow_count = counts.sum() * self.config.latent_dim
+        flow = error.masked_fill(~counts[..., None], 0).square().sum() / flow_count
+        sketch = sketch / sketch_count
+        total = sketch + self.config.objective.flow_weight * flow
+        return Losses(total, sketch, flow, sketch_count, flow_count)
