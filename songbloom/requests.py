@@ -1,0 +1,161 @@
+"""What is to be sung: lyrics, with the reference clip that gives the style.
+
+Torch-free. Lyrics come from a text file, from standard input, or many at once from a JSONL file in
+the released layout (`idx`, `lyrics`, `prompt_wav` a line).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from songbloom import lyrics as lyrics_format
+from songbloom.errors import SongBloomError, UsageError
+from songbloom.lyrics import Lyrics
+
+STDIN = "-"
+BATCH_SUFFIX = ".jsonl"
+_ITEM_KEYS = ("idx", "lyrics", "prompt_wav")
+_MAX_NAME = 200  # characters of `idx`, which becomes a file name
+
+
+@dataclass(frozen=True)
+class Request:
+    """One song to make: `idx` names it and its files, `reference` is the path of the style clip."""
+
+    idx: str
+    lyrics: Lyrics
+    reference: Path
+
+
+def is_batch(lyrics: str) -> bool:
+    """Whether the lyrics argument names a JSONL batch."""
+    return lyrics != STDIN and Path(lyrics).suffix.lower() == BATCH_SUFFIX
+
+
+def read_requests(lyrics: str, prompt: Path | None, stdin: TextIO) -> list[Request]:
+    """The songs that the lyrics argument asks for: a file, `-` for `stdin`, or a JSONL batch.
+
+    `prompt` is the reference clip; in a batch it serves the items that name none. Raises
+    `UsageError` where a clip is not named and `SongBloomError` for lyrics that cannot be read, a
+    batch line that is wrong (named by its number) and a clip that is not there.
+    """
+    if is_batch(lyrics):
+        return _read_batch(Path(lyrics), prompt)
+    if prompt is None:
+        raise UsageError(
+            "No reference clip: the style of a song comes from about ten seconds of music",
+            "Name one with --prompt CLIP.wav.",
+        )
+    idx, source = ("song", "standard input") if lyrics == STDIN else (Path(lyrics).stem, lyrics)
+    text = _read_stdin(stdin) if lyrics == STDIN else _read_text(Path(lyrics))
+    return [Request(idx, lyrics_format.parse(text, source), _existing(prompt, "--prompt"))]
+
+
+def _read_stdin(stdin: TextIO) -> str:
+    try:
+        return _checked(stdin.read(), "standard input")
+    except UnicodeDecodeError as error:
+        raise _not_text("standard input") from error
+
+
+def _read_text(path: Path) -> str:
+    """A text file's content without a byte-order mark."""
+    try:
+        return _checked(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise _not_text(str(path)) from error
+    except OSError as error:
+        raise SongBloomError(
+            f"{path}: lyrics cannot be read ({error.strerror or error})",
+            "Give a text file of lyrics, or - to read them from standard input.",
+        ) from error
+
+
+def _checked(text: str, source: str) -> str:
+    if "\0" in text:
+        raise _not_text(source)
+    return text
+
+
+def _not_text(source: str) -> SongBloomError:
+    return SongBloomError(
+        f"{source}: is not UTF-8 text, so not lyrics",
+        "Save the lyrics as plain text in UTF-8, one line of song a line.",
+    )
+
+
+def _read_batch(path: Path, prompt: Path | None) -> list[Request]:
+    requests: dict[str, Request] = {}
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        request = _read_item(line, where, path.parent, prompt)
+        if request.idx in requests:
+            raise SongBloomError(
+                f"{where}: idx '{request.idx}' was used by an earlier line",
+                "Give every line an idx of its own; it names the files.",
+            )
+        requests[request.idx] = request
+    if not requests:
+        raise SongBloomError(
+            f"{path}: holds no songs", f"Write a JSON object a line with {', '.join(_ITEM_KEYS)}."
+        )
+    return list(requests.values())
+
+
+def _read_item(line: str, where: str, folder: Path, prompt: Path | None) -> Request:
+    """One line of a batch. `prompt_wav` is looked for as it stands, then beside the batch file."""
+    item = _parse_item(line, where)
+    idx = _file_name(item["idx"], where)
+    clip = item.get("prompt_wav") or (str(prompt) if prompt else None)
+    if clip is None:
+        raise SongBloomError(
+            f"{where}: no prompt_wav", "Name a reference clip there, or one for all with --prompt."
+        )
+    reference = Path(clip)
+    if not reference.exists() and (folder / clip).exists():
+        reference = folder / clip
+    return Request(idx, lyrics_format.parse(item["lyrics"], where), _existing(reference, where))
+
+
+def _parse_item(line: str, where: str) -> dict[str, str]:
+    """The line's object, keys and types checked, `idx` made text."""
+    try:
+        item = json.loads(line)
+    except ValueError as error:
+        raise SongBloomError(
+            f"{where}: is not JSON ({error})", "Write one JSON object a line."
+        ) from error
+    if not isinstance(item, dict):
+        raise SongBloomError(f"{where}: is not a JSON object", "Write one JSON object a line.")
+    for key in ("idx", "lyrics"):
+        if key not in item:
+            raise SongBloomError(f"{where}: no '{key}'", f"Each line has {', '.join(_ITEM_KEYS)}.")
+    if isinstance(item["idx"], int) and not isinstance(item["idx"], bool):
+        item["idx"] = str(item["idx"])
+    for key in _ITEM_KEYS:
+        if item.get(key) is not None and not isinstance(item[key], str):
+            raise SongBloomError(f"{where}: '{key}' is not text", f"Put the {key} in quotes.")
+    if item["idx"] is None or item["lyrics"] is None:
+        raise SongBloomError(f"{where}: idx or lyrics is null", "Give both as text.")
+    return item
+
+
+def _file_name(idx: str, where: str) -> str:
+    bad = not idx.strip() or idx.startswith(".") or len(idx) > _MAX_NAME
+    if bad or any(c in '/\\:*?"<>|' or ord(c) < 32 for c in idx):
+        raise SongBloomError(
+            f"{where}: idx {idx[:60]!r} cannot be a file name",
+            "Use letters, digits, - and _.",
+        )
+    return idx
+
+
+def _existing(reference: Path, where: str) -> Path:
+    if not reference.is_file():
+        raise SongBloomError(
+            f"{where}: no reference clip at {reference}", "Check the path of the clip."
+        )
+    return reference
