@@ -140,15 +140,15 @@ class SongBloom(nn.Module):
         """Conditions of B songs -> `[B, prefix_length, D]`."""
         return torch.stack([self.conditioner(c) for c in conditions])
 
-    def predict(self, batch: Batch, draws: FlowDraws) -> Predictions:
-        """The teacher-forced pass: every token and every patch at once."""
-        size = self.config.patch_size
-        latents = patchify(batch.latents, size)  # [B, N, P, C]
-        sketch = patchify(self.sketch_lm.embedding(batch.sketch), size)  # [B, N, P, D]
-        prefix = self.prefix(batch.conditions)
+    def listen(self, sketch: Tensor, latents: Tensor, prefix: Tensor) -> tuple[Tensor, Tensor]:
+        """The AR half, teacher-forced: sketch embeddings `[B, N, P, D]`, latents `[B, N, P, C]`,
+        prefix `[B, prefix, D]` -> predicting outputs `[B, T + 1, D]`, hidden vectors `[B, N, D]`."""
         sequence = interleave(self.sketch_lm.bos, sketch, self.patch_encoder(latents))
-        outputs = self.sketch_lm(torch.cat([prefix, sequence], dim=1))[:, prefix.shape[1] :]
-        predicting, hidden = split_outputs(outputs, size)
+        outputs = self.sketch_lm(torch.cat([prefix, sequence], dim=1))
+        return split_outputs(outputs[:, prefix.shape[1] :], self.config.patch_size)
+
+    def paint(self, sketch: Tensor, latents: Tensor, hidden: Tensor, draws: FlowDraws) -> Tensor:
+        """The flow half, all patches at once: velocity `[B, N, P, C]` at the drawn t."""
         velocity = self.dit(
             interpolate(latents, draws.noise, draws.t).flatten(0, 1),
             draws.t.flatten(),
@@ -156,8 +156,15 @@ class SongBloom(nn.Module):
             sketch.masked_fill(draws.drop_sketch[..., None, None], 0).flatten(0, 1),
             previous_patches(latents).flatten(0, 1),
         )
-        logits = self.sketch_lm.head(predicting)
-        return Predictions(logits, velocity.view_as(latents), hidden)
+        return velocity.view_as(latents)
+
+    def predict(self, batch: Batch, draws: FlowDraws) -> Predictions:
+        """The teacher-forced pass: every token and every patch at once."""
+        latents = patchify(batch.latents, self.config.patch_size)  # [B, N, P, C]
+        sketch = patchify(self.sketch_lm.embedding(batch.sketch), self.config.patch_size)
+        outputs, hidden = self.listen(sketch, latents, self.prefix(batch.conditions))
+        velocity = self.paint(sketch, latents, hidden, draws)
+        return Predictions(self.sketch_lm.head(outputs), velocity, hidden)
 
     def forward(self, batch: Batch, draws: FlowDraws) -> Losses:
         """The two losses of the paper and their weighted sum; gradients of the flow loss reach the

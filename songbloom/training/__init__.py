@@ -1,0 +1,1 @@
+"""Training: the embedded codecs and the embedded SongBloom."""

@@ -1,0 +1,112 @@
+"""Training-only help for a small model with little time; nothing of it is in the exported model.
+
+* The sketch tables start as sums of a phone and a pitch vector, and are written out as plain tables.
+* One head of one AR layer is drawn towards the next lyric symbol (a causal prefix cannot look ahead
+  from the current one), and a linear head names that symbol.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from songbloom.model.config import ModelConfig
+from songbloom.model.layers import apply_rope, rope_table
+from songbloom.model.sketch_symbols import NUM_PHONES, NUM_PITCHES, split_code
+from songbloom.model.songbloom import SongBloom
+
+GUIDED_LAYER = 1
+_FACTORED = ("embedding", "head.2")
+
+
+class Factored(nn.Module):
+    """Adds phone_table[phone(code)] + pitch_table[pitch(code)] to the first V rows of a table."""
+
+    def __init__(self, num_codes: int, dim: int, std: float, generator: torch.Generator) -> None:
+        super().__init__()
+        phone, pitch = split_code(torch.arange(num_codes))
+        self.register_buffer("phone", phone, persistent=False)
+        self.register_buffer("pitch", pitch, persistent=False)
+        self.phones = nn.Parameter(torch.randn(NUM_PHONES, dim, generator=generator) * std)
+        self.pitches = nn.Parameter(torch.randn(NUM_PITCHES, dim, generator=generator) * std)
+
+    def forward(self, free: Tensor) -> Tensor:
+        """Free table `[V + extra, D]` -> the table in use."""
+        factors = self.phones[self.phone] + self.pitches[self.pitch]
+        return free + F.pad(factors, (0, 0, 0, len(free) - len(factors)))
+
+
+def factorize(model: SongBloom, generator: torch.Generator) -> None:
+    """Make the sketch tables sums of factors; the free part starts at a tenth of its scale."""
+    config = model.config
+    for name in _FACTORED:
+        module = model.sketch_lm.get_submodule(name)
+        module.weight.data.mul_(0.1)
+        factors = Factored(config.sketch_vocab_size, config.dim, 2 * config.init_std, generator)
+        parametrize.register_parametrization(module, "weight", factors)
+
+
+def plain_state(model: SongBloom) -> dict[str, Tensor]:
+    """The state dict of a factorised model with its tables written out."""
+    state = {k: v for k, v in model.state_dict().items() if "parametrizations" not in k}
+    for name in _FACTORED:
+        weight = model.sketch_lm.get_submodule(name).weight
+        state[f"sketch_lm.{name}.weight"] = weight.detach().clone()
+    return state
+
+
+class ReadingLosses(nn.Module):
+    """Where am I in the lyrics? The guided attention head and the next-symbol classifier."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.next_symbol = nn.Linear(config.dim, config.lyric_vocab_size)
+        self._inputs: Tensor | None = None
+
+    def watch(self, model: SongBloom) -> None:
+        """Keep the guided layer's normalised input of each pass."""
+        layer = model.sketch_lm.layers[GUIDED_LAYER]
+        layer.attention.register_forward_pre_hook(self._keep)
+
+    def _keep(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        self._inputs = arguments[0]
+
+    def symbol_loss(self, outputs: Tensor, next_id: Tensor) -> Tensor:
+        """Cross-entropy of the next symbol's id at every predicting output `[B, T + 1, D]`."""
+        logits = self.next_symbol(outputs).flatten(0, 1)
+        return F.cross_entropy(logits, next_id.flatten(), ignore_index=-1)
+
+    def attention_loss(
+        self, model: SongBloom, next_symbol: Tensor, *, lyrics_at: int, sequence_at: int
+    ) -> Tensor:
+        """-log of the guided head's attention to the next symbol, mean over positions that have one.
+
+        `lyrics_at` and `sequence_at` are where lyrics and BOS stand in the watched sequence.
+        """
+        assert self._inputs is not None, "watch() first"
+        positions = predicting_positions(next_symbol.shape[1] - 1, self.config.patch_size)
+        positions = positions + sequence_at
+        scores = self._guided_scores(model, positions)  # [B, T + 1, S]
+        target = next_symbol.clamp(min=0) + lyrics_at
+        log_attention = scores.log_softmax(dim=-1).gather(2, target[..., None])[..., 0]
+        known = next_symbol >= 0
+        return -(log_attention * known).sum() / known.sum().clamp(min=1)
+
+    def _guided_scores(self, model: SongBloom, positions: Tensor) -> Tensor:
+        """Masked attention scores of head 0 from `positions` to everything before them."""
+        inputs, width = self._inputs, self.config.head_dim
+        assert inputs is not None
+        weight = model.sketch_lm.layers[GUIDED_LAYER].attention.qkv.weight
+        rope = rope_table(torch.arange(inputs.shape[1]), width, self.config.ar_rope_base)
+        q = apply_rope((inputs @ weight[:width].T)[:, None], rope)[:, 0, positions]
+        k = apply_rope((inputs @ weight[self.config.dim :][:width].T)[:, None], rope)[:, 0]
+        scores = q @ k.transpose(1, 2) / width**0.5
+        future = torch.arange(inputs.shape[1]) > positions[:, None]
+        return scores.masked_fill(future, float("-inf"))
+
+
+def predicting_positions(frames: int, patch_size: int) -> Tensor:
+    """Positions, counted from BOS, whose outputs predict frames 0..T: see `model.patches`."""
+    everything = torch.arange(1 + frames // patch_size * (patch_size + 1))
+    return everything[(everything == 0) | (everything % (patch_size + 1) != patch_size)]

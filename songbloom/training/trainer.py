@@ -1,0 +1,245 @@
+"""The embedded SongBloom's trainer: `read` on scores alone, `paint` the flow alone, then `sing` both.
+
+Phases of one run; each resumes from the last checkpoint of its own folder, and its data are a pure
+function of (seed, step), so a killed run ends in the same weights as an undisturbed one.
+
+* read: sketch transformer on symbolic scores (no audio, milliseconds a song), with the reading losses
+* paint: DiT alone on real latents, hidden vectors masked
+* sing: everything on songs with audio: the model's own objective plus the reading losses
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from songbloom.errors import SongBloomError
+from songbloom.files import write_text
+from songbloom.model.config import ModelConfig
+from songbloom.model.patches import patchify, sketch_targets
+from songbloom.model.songbloom import Predictions, SongBloom, draw_flow
+from songbloom.synth.score import compose
+from songbloom.training.auxiliary import ReadingLosses, factorize
+from songbloom.training.examples import Example, TrainingBatch, collate, from_score
+from songbloom.training.optim import build_optimizers, scale_learning_rates, trapezoid
+from songbloom.training.state import load_state, save_state
+
+Phase = Literal["read", "paint", "sing"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One phase of a run. `frames_per_step` bounds a batch by its padded frames."""
+
+    model: ModelConfig
+    phase: Phase
+    steps: int
+    seed: int = 0
+    frames_per_step: int = 1600
+    muon_lr: float = 0.02
+    adam_lr: float = 2e-3
+    warmup: int = 50
+    decay_from: float = 0.5
+    corruption: float = 0.03
+    guidance_weight: float = 0.3
+    symbol_weight: float = 0.3
+    flow_weight: float = 1.0
+    grad_clip: float = 1.0
+    save_every: int = 100
+    curriculum: tuple[tuple[float, int, int], ...] = field(
+        # (until this share of the steps, fewest lines, most lines)
+        default=((0.15, 1, 2), (0.45, 1, 4), (1.0, 2, 8))
+    )
+
+
+def train(
+    config: TrainConfig,
+    run: Path,
+    *,
+    examples: Sequence[Example] = (),
+    init_from: Path | None = None,
+    on_log: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> Path:
+    """Run a phase to its last step, continuing where the folder's checkpoint stopped.
+
+    `examples` are the songs with latents (phases paint and sing). `init_from` is another phase's
+    checkpoint, whose weights (not optimizers) this one starts from. Returns the checkpoint.
+    """
+    trainer = Trainer(config, examples)
+    checkpoint = Path(run) / "state.safetensors"
+    step = trainer.resume(checkpoint, init_from)
+    write_text(Path(run) / "train.json", json.dumps(dataclasses.asdict(config), indent=1))
+    while step < config.steps:
+        started_at = time.monotonic()
+        row = trainer.step(step)
+        step += 1
+        if step % config.save_every == 0 or step == config.steps:
+            trainer.save(checkpoint, step)
+        on_log({"step": step, **row, "seconds": time.monotonic() - started_at})
+    return checkpoint
+
+
+class Trainer:
+    """Model, training-only losses and optimizers of one phase."""
+
+    def __init__(self, config: TrainConfig, examples: Sequence[Example]) -> None:
+        if config.phase != "read" and not examples:
+            raise SongBloomError(f"training phase '{config.phase}' needs songs with latents")
+        self.config, self.examples = config, examples
+        generator = torch.Generator().manual_seed(config.seed)
+        self.model = SongBloom(config.model)
+        self.model.init_weights(generator)
+        factorize(self.model, generator)
+        self.reading = ReadingLosses(config.model)
+        nn.init.normal_(self.reading.next_symbol.weight, std=0.02, generator=generator)
+        nn.init.zeros_(self.reading.next_symbol.bias)
+        self.reading.watch(self.model)
+        self._freeze_unused()
+        self.modules: dict[str, nn.Module] = {"model": self.model, "reading": self.reading}
+        self.optimizers: dict[str, Optimizer] = build_optimizers(
+            self.modules, muon_lr=config.muon_lr, adam_lr=config.adam_lr
+        )
+
+    def _freeze_unused(self) -> None:
+        """A phase moves only the half it trains."""
+        phase = self.config.phase
+        for name, parameter in self.model.named_parameters():
+            flow = name.startswith("dit.") or (phase == "paint" and "embedding" in name)
+            parameter.requires_grad_(phase == "sing" or flow == (phase == "paint"))
+
+    def resume(self, checkpoint: Path, init_from: Path | None) -> int:
+        """Load this phase's checkpoint, or another's weights; the step to go on from."""
+        if checkpoint.exists():
+            return load_state(checkpoint, modules=self.modules, optimizers=self.optimizers)[0]
+        if init_from is not None:
+            load_state(init_from, modules=self.modules, optimizers={})
+        return 0
+
+    def save(self, checkpoint: Path, step: int) -> None:
+        """Write the state after `step` steps."""
+        save_state(checkpoint, step=step, modules=self.modules, optimizers=self.optimizers)
+
+    def step(self, step: int) -> dict[str, float]:
+        """One optimizer step; the losses by name. A loss that is not finite stops the run."""
+        config = self.config
+        factor = trapezoid(step, config.steps, warmup=config.warmup, decay_from=config.decay_from)
+        scale_learning_rates(self.optimizers, factor)
+        losses = self.losses(step)
+        total = losses["total"]
+        if not torch.isfinite(total):
+            raise SongBloomError(f"step {step}: the loss is {total.item()}", "Lower the rates.")
+        total.backward()
+        parameters = [p for m in self.modules.values() for p in m.parameters()]
+        nn.utils.clip_grad_norm_(parameters, config.grad_clip)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return {name: value.item() for name, value in losses.items()}
+
+    def losses(self, step: int) -> dict[str, Tensor]:
+        """Losses of step number `step`, whose data depend on nothing else but the seed."""
+        rng = np.random.default_rng([self.config.seed, step])
+        chosen = self._choose(step, rng)
+        batch = collate(
+            chosen,
+            self.config.model,
+            rng,
+            corruption=self.config.corruption,
+            with_reference=self.config.phase == "sing",
+        )
+        if self.config.phase == "paint":
+            return self._paint(batch, step)
+        return self._sing(batch, step)
+
+    def _choose(self, step: int, rng: np.random.Generator) -> list[Example]:
+        """Songs up to the frame budget: newly composed ones to read, or some of the corpus."""
+        chosen: list[Example] = []
+        while True:
+            song = self._read_song(step, rng) if self.config.phase == "read" else self._song(rng)
+            longest = max(example.num_frames for example in [*chosen, song])
+            if chosen and longest * (len(chosen) + 1) > self.config.frames_per_step:
+                return chosen
+            chosen.append(song)
+
+    def _read_song(self, step: int, rng: np.random.Generator) -> Example:
+        share = step / self.config.steps
+        low, high = next((lo, hi) for end, lo, hi in self.config.curriculum if share < end)
+        index = int(rng.integers(0, 2**31))
+        lines = int(rng.integers(low, high + 1))
+        return from_score(compose(self.config.seed + 1_000, index, num_lines=lines))
+
+    def _song(self, rng: np.random.Generator) -> Example:
+        return self.examples[int(rng.integers(0, len(self.examples)))]
+
+    def _sing(self, batch: TrainingBatch, step: int) -> dict[str, Tensor]:
+        """The sketch loss with its reading losses, and the flow loss where there is audio."""
+        model, size = self.model, self.config.model.patch_size
+        latents = patchify(batch.batch.latents, size)
+        sketch = patchify(model.sketch_lm.embedding(batch.corrupted), size)
+        prefix = model.prefix(batch.batch.conditions)
+        skip = self.config.model.reference_frames if self.config.phase == "read" else 0
+        prefix = prefix[:, skip:]  # without audio there is no reference to attend to
+        outputs, hidden = model.listen(sketch, latents, prefix)
+        lyrics_at = self.config.model.reference_frames - skip
+        reading = self._reading(batch, outputs, lyrics_at, prefix.shape[1])
+        logits = model.sketch_lm.head(outputs)
+        if self.config.phase == "read":
+            loss = self._sketch_loss(logits, batch)
+            return {"total": loss + sum(reading.values()), "sketch": loss, **reading}
+        draws = self._draws(batch, step)
+        clean = patchify(model.sketch_lm.embedding(batch.batch.sketch), size)
+        velocity = model.paint(clean, latents, hidden, draws)
+        losses = model.losses(Predictions(logits, velocity, hidden), batch.batch, draws)
+        total = losses.sketch + self.config.flow_weight * losses.flow + sum(reading.values())
+        return {"total": total, "sketch": losses.sketch, "flow": losses.flow, **reading}
+
+    def _paint(self, batch: TrainingBatch, step: int) -> dict[str, Tensor]:
+        """The flow loss from sketch and previous patch alone."""
+        model, size = self.model, self.config.model.patch_size
+        latents = patchify(batch.batch.latents, size)
+        sketch = patchify(model.sketch_lm.embedding(batch.batch.sketch), size)
+        draws = self._draws(batch, step)
+        hidden = torch.zeros(*latents.shape[:2], self.config.model.dim)
+        velocity = model.paint(sketch, latents, hidden, draws)
+        count = patchify(
+            torch.arange(batch.batch.sketch.shape[1]) < batch.batch.lengths[:, None], size
+        )
+        error = (velocity - (draws.noise - latents)).square().mean(dim=-1)
+        flow = (error * count).sum() / count.sum()
+        return {"total": flow, "flow": flow}
+
+    def _draws(self, batch: TrainingBatch, step: int) -> Any:
+        rows, frames = batch.batch.sketch.shape
+        generators = [
+            torch.Generator().manual_seed(hash((self.config.seed, step, row)) & (2**63 - 1))
+            for row in range(rows)
+        ]
+        return draw_flow(self.config.model, frames // self.config.model.patch_size, generators)
+
+    def _reading(
+        self, batch: TrainingBatch, outputs: Tensor, lyrics_at: int, sequence_at: int
+    ) -> dict[str, Tensor]:
+        attention = self.reading.attention_loss(
+            self.model, batch.next_symbol, lyrics_at=lyrics_at, sequence_at=sequence_at
+        )
+        symbol = self.reading.symbol_loss(outputs, batch.next_id)
+        return {
+            "guidance": self.config.guidance_weight * attention,
+            "symbol": self.config.symbol_weight * symbol,
+        }
+
+    def _sketch_loss(self, logits: Tensor, batch: TrainingBatch) -> Tensor:
+        eos, ignore = self.config.model.eos_id, self.config.model.ignore_id
+        targets = sketch_targets(
+            batch.batch.sketch, batch.batch.lengths, eos_id=eos, ignore_id=ignore
+        )
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=ignore)
