@@ -1,0 +1,1 @@
+"""The command line of songbloom: parse, one library call, show the result."""
