@@ -98,6 +98,7 @@ class OobleckVAE(nn.Module):
 
     # One latent reaches 8.3 frames back and 9.3 ahead in the decoder of the released strides.
     decode_halo = 10
+    decode_alignment = 1  # a window to decode may begin at any frame
 
     def __init__(self, config: OobleckConfig) -> None:
         super().__init__()
