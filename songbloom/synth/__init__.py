@@ -1,0 +1,1 @@
+"""Synthetic songs with exactly known words, phones, notes, chords, beats and sections."""

@@ -1,0 +1,362 @@
+"""A song as exact symbols: words, phones, notes, chords, beats and sections with their times.
+
+`compose` is pure and takes milliseconds, so scores also serve alone, without sound. All times are
+seconds from the song's start.
+"""
+
+import dataclasses
+import json
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from songbloom.errors import UsageError
+from songbloom.lyrics.lexicon import lookup
+from songbloom.synth import harmony, melody
+from songbloom.synth.lyrics import UNSEEN_SHARE, write_line
+from songbloom.synth.syllables import CONSONANT_SECONDS, Syllable, base, is_vowel, syllables
+from songbloom.synth.voices import TEST_VOICES, VOICES, Voice
+from songbloom.units import Seconds
+
+FORMAT = 1  # of truth.json
+SPLITS = ("train", "test")
+MAX_LINES = 8
+COMP, BASS, PAD = (0, 1, 4, 5, 16, 24, 25, 27), (32, 33, 35, 38), (48, 50, 89)
+CONSONANT_SHARE = 0.5  # of the time between two vowel onsets, at most
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A sung phone: ARPAbet with stress, the MIDI note it is sung on, its word's index."""
+
+    symbol: str
+    start: Seconds
+    end: Seconds
+    midi: int
+    word: int
+
+
+@dataclass(frozen=True)
+class Word:
+    """A sung word as written, with its line's index."""
+
+    text: str
+    start: Seconds
+    end: Seconds
+    line: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sung line, with its section's index."""
+
+    text: str
+    start: Seconds
+    end: Seconds
+    section: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """`tag` is intro, verse, chorus or outro; sections tile the song."""
+
+    tag: str
+    start: Seconds
+    end: Seconds
+
+
+@dataclass(frozen=True)
+class Note:
+    """A note of the melody, from its vowel's onset (which is on the beat) to the next one."""
+
+    start: Seconds
+    end: Seconds
+    midi: int
+    word: int
+
+
+@dataclass(frozen=True)
+class Chord:
+    """A triad: `root` 0-11 with C = 0, `quality` "maj" or "min"."""
+
+    start: Seconds
+    end: Seconds
+    root: int
+    quality: str
+
+
+@dataclass(frozen=True)
+class Beat:
+    """`position` is 1 on a downbeat."""
+
+    time: Seconds
+    position: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """Everything that is known about a synthetic song."""
+
+    seed: int
+    index: int
+    split: str
+    language: str
+    duration: Seconds
+    tempo: float  # beats a minute
+    meter: int  # beats a bar
+    key: int  # 0-11
+    mode: str  # "major" | "minor"
+    voice: str
+    style: int  # seeds the accompaniment's choices
+    programs: dict[str, int]  # General MIDI program of comp, bass, pad, drums; absent = silent
+    sections: tuple[Section, ...]
+    lines: tuple[Line, ...]
+    words: tuple[Word, ...]
+    phones: tuple[Phone, ...]
+    notes: tuple[Note, ...]
+    chords: tuple[Chord, ...]
+    beats: tuple[Beat, ...]
+
+    @property
+    def lyrics(self) -> str:
+        """The lyrics as plain text: a [tag] line, then the section's lines."""
+        blocks = []
+        for number, section in enumerate(self.sections):
+            lines = [line.text for line in self.lines if line.section == number]
+            blocks.append("\n".join([f"[{section.tag}]", *lines]))
+        return "\n\n".join(blocks) + "\n"
+
+    def to_json(self) -> str:
+        """JSON that `from_json` reads back equal."""
+        return json.dumps({"format": FORMAT} | dataclasses.asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Score":
+        """Read `to_json`'s text. Keys that a score does not have are passed over."""
+        data = json.loads(text)
+        parts: dict[str, Any] = {
+            name: tuple(kind(**item) for item in data[name]) for name, kind in _PARTS.items()
+        }
+        names = [field.name for field in dataclasses.fields(cls) if field.name not in parts]
+        return cls(**{name: data[name] for name in names}, **parts)
+
+
+_PARTS = {
+    "sections": Section, "lines": Line, "words": Word, "phones": Phone, "notes": Note,
+    "chords": Chord, "beats": Beat,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _SungLine:
+    """A line before it has a place: words, syllables by word, lengths in beats, bars it fills."""
+
+    words: tuple[str, ...]
+    syllables: tuple[tuple[Syllable, ...], ...]
+    offset: float  # beats from its first bar to its first vowel
+    lengths: tuple[float, ...]
+    num_bars: int
+
+
+def compose(
+    seed: int,
+    index: int,
+    *,
+    split: str = "train",
+    num_lines: int | None = None,
+    voice: str | None = None,
+    unseen_share: float | None = None,
+) -> Score:
+    """Song number `index` of the endless list that `seed` names.
+
+    `split` "test" sings partly unseen words in a voice that training never has; `num_lines` (1-8)
+    and `voice` (a name in `voices`) override the draw, `unseen_share` (0-1) the share of held-out
+    content words. `UsageError` for anything else.
+    """
+    _check(split, num_lines, voice)
+    rng = random.Random(f"songbloom {split} {seed} {index}")
+    share = unseen_share if unseen_share is not None else UNSEEN_SHARE * (split == "test")
+    song = _Composer(rng, _choose_voice(rng, split, voice))
+    song.lines(num_lines, share)
+    return song.score(seed, index, split)
+
+
+def _check(split: str, num_lines: int | None, voice: str | None) -> None:
+    if split not in SPLITS:
+        raise UsageError(f"split: '{split}' is not one of {', '.join(SPLITS)}")
+    if num_lines is not None and not 1 <= num_lines <= MAX_LINES:
+        raise UsageError(f"num_lines: {num_lines} is not between 1 and {MAX_LINES}")
+    names = [known.name for known in VOICES + TEST_VOICES]
+    if voice is not None and voice not in names:
+        raise UsageError(f"voice: '{voice}' is not one of {', '.join(names)}")
+
+
+def _choose_voice(rng: random.Random, split: str, name: str | None) -> Voice:
+    drawn = rng.choice(VOICES if split == "train" else TEST_VOICES)
+    return next((known for known in VOICES + TEST_VOICES if known.name == name), drawn)
+
+
+class _Composer:
+    """The song's state while it is written, first in beats, then in seconds."""
+
+    def __init__(self, rng: random.Random, voice: Voice) -> None:
+        self.rng = rng
+        self.voice = voice
+        self.tempo = float(rng.randint(80, 132))
+        self.meter = 3 if rng.random() < 0.12 else 4
+        self.key = rng.randrange(12)
+        self.mode = "major" if rng.random() < 0.62 else "minor"
+        self.pace = rng.uniform(0.85, 1.15)  # how long this singer's consonants are
+        self.beat = 60.0 / self.tempo
+        self.bar = self.meter * self.beat
+        self.sung: list[_SungLine] = []
+        self.sections: list[Section] = []
+        self.placed: list[Line] = []
+        self.words: list[Word] = []
+        self.phones: list[Phone] = []
+        self.notes: list[Note] = []
+        self.chords: list[Chord] = []
+
+    def lines(self, num_lines: int | None, unseen_share: float) -> None:
+        """Write the words and their rhythm: `num_lines`, or as many as a drawn duration holds."""
+        wanted = self.rng.uniform(9.0, 27.0)
+        while len(self.sung) < (num_lines or MAX_LINES):
+            self.sung.append(self._line(unseen_share))
+            filled = sum(line.num_bars for line in self.sung) * self.bar
+            if num_lines is None and len(self.sung) >= 2 and filled > wanted:
+                break
+
+    def score(self, seed: int, index: int, split: str) -> Score:
+        """Lay the lines out into sections and give everything its time."""
+        bar = 0
+        for tag, lines, num_bars in self._form():
+            bar = self._section(tag, lines, bar, num_bars)
+        duration = bar * self.bar
+        beats = [Beat(n * self.beat, n % self.meter + 1) for n in range(bar * self.meter)]
+        return Score(
+            seed, index, split, "en", duration, self.tempo, self.meter, self.key, self.mode,
+            self.voice.name, self.rng.randrange(1 << 31), self._programs(),
+            tuple(self.sections), tuple(self.placed), tuple(self.words),
+            tuple(self.phones), tuple(self.notes), tuple(self.chords), tuple(beats),
+        )  # fmt: skip
+
+    def _programs(self) -> dict[str, int]:
+        programs = {"comp": self.rng.choice(COMP), "bass": self.rng.choice(BASS)}
+        if self.rng.random() < 0.5:
+            programs["pad"] = self.rng.choice(PAD)
+        if self.rng.random() < 0.85:
+            programs["drums"] = 0
+        return programs
+
+    def _line(self, unseen_share: float) -> _SungLine:
+        words = write_line(self.rng, unseen_share=unseen_share)
+        spoken = [lookup(word) or () for word in words]
+        split = tuple(tuple(syllables(phones)) for phones in spoken)
+        lengths = melody.rhythm(self.rng, sum(map(len, split)), self.tempo, self.meter)
+        offset = self.rng.choice((0.5, 0.5, 1.0, 1.0, 1.5))
+        rest = 0.5 if self.beat > 0.55 else 1.0  # room for breath and the next line's consonants
+        num_bars = -int(-(offset + sum(lengths) + rest - 0.5) // self.meter)
+        return _SungLine(words, split, offset, tuple(lengths), num_bars)
+
+    def _form(self) -> list[tuple[str, list[_SungLine], int]]:
+        """Sections as (tag, lines, bars)."""
+        rng, lines = self.rng, self.sung
+        cut = len(lines) if len(lines) < 3 else len(lines) // 2
+        parts = [lines[:cut], lines[cut:]] if cut < len(lines) else [lines]
+        if len(lines) >= 6 and rng.random() < 0.5:
+            third = len(lines) // 3
+            parts = [lines[:third], lines[third : 2 * third], lines[2 * third :]]
+        first = rng.choice(("verse", "verse", "verse", "chorus"))
+        tags = [first, "chorus" if first == "verse" else "verse", first]
+        form: list[tuple[str, list[_SungLine], int]] = []
+        if rng.random() < 0.8:
+            form.append(("intro", [], rng.choice((1, 1, 2))))
+        for tag, part in zip(tags, parts, strict=False):
+            form.append((tag, part, sum(line.num_bars for line in part)))
+        if rng.random() < 0.85:
+            form.append(("outro", [], rng.choice((1, 1, 2))))
+        return form
+
+    def _section(self, tag: str, lines: list[_SungLine], bar: int, num_bars: int) -> int:
+        """Place a section at bar number `bar`; the bar after it."""
+        loop = harmony.chord_loop(self.rng, self.key, self.mode)
+        for number in range(num_bars):
+            root, quality = loop[number % len(loop)]
+            begin = (bar + number) * self.bar
+            self.chords.append(Chord(begin, begin + self.bar, root, quality))
+        shapes = [melody.contour(self.rng) for _ in range(2)]
+        at = bar
+        for number, line in enumerate(lines):
+            self._place(line, at, len(self.sections), shapes[number % 2])
+            at += line.num_bars
+        self.sections.append(Section(tag, bar * self.bar, (bar + num_bars) * self.bar))
+        return bar + num_bars
+
+    def _place(self, line: _SungLine, bar: int, section: int, shape: list[float]) -> None:
+        """Give a line's syllables their notes, then its phones their times."""
+        starts = [bar * self.meter + line.offset]
+        for length in line.lengths:
+            starts.append(starts[-1] + length)
+        midi = self._melody(starts[:-1], shape)
+        onsets = [start * self.beat for start in starts]
+        onsets[-1] -= 0.1 * self.beat  # a breath's worth less, so that lines part
+        first_word, begin = len(self.words), len(self.phones)
+        owners = [i for i, part in enumerate(line.syllables) for _ in part]
+        flat = [syllable for part in line.syllables for syllable in part]
+        self._sing(flat, [first_word + owner for owner in owners], onsets, midi)
+        for i, text in enumerate(line.words):
+            own = [phone for phone in self.phones[begin:] if phone.word == first_word + i]
+            self.words.append(Word(text, own[0].start, own[-1].end, len(self.placed)))
+        start, end = self.phones[begin].start, self.phones[-1].end
+        self.placed.append(Line(" ".join(line.words), start, end, section))
+
+    def _melody(self, starts: list[float], shape: list[float]) -> list[int]:
+        under = [self.chords[int(start / self.meter)] for start in starts]
+        triads = [(chord.root, chord.quality) for chord in under]
+        return melody.melody(
+            self.rng, starts, triads, key=self.key, mode=self.mode, low=self.voice.low,
+            high=self.voice.high, contour=shape,
+        )  # fmt: skip
+
+    def _sing(
+        self, sung: list[Syllable], words: list[int], onsets: list[Seconds], midi: list[int]
+    ) -> None:
+        """Vowels start on their onsets; consonants take their time from the vowel before."""
+        lead = self._lengths(sung[0][0], limit=onsets[0])
+        at = onsets[0] - sum(lead)
+        for length, phone in zip(lead, sung[0][0], strict=True):
+            at = self._phone(phone, at, at + length, midi[0], words[0])
+        for i, (_, vowel, coda) in enumerate(sung):
+            following = sung[i + 1][0] if i + 1 < len(sung) else ()
+            end = onsets[i + 1]
+            lengths = self._lengths(coda + following, limit=CONSONANT_SHARE * (end - onsets[i]))
+            at = self._phone(vowel, onsets[i], end - sum(lengths), midi[i], words[i])
+            for j, phone in enumerate(coda + following):
+                owner = i if j < len(coda) else i + 1
+                at = self._phone(phone, at, at + lengths[j], midi[owner], words[owner])
+            self._note(i, onsets, midi, words)
+
+    def _note(self, i: int, onsets: list[Seconds], midi: list[int], words: list[int]) -> None:
+        """The syllable's note; a long one sometimes starts a scale step above (a melisma)."""
+        start, end = onsets[i], onsets[i + 1]
+        upper = midi[i] + 2
+        in_key = (upper - self.key) % 12 in harmony.scale(self.mode)
+        if end - start > 0.5 and in_key and self.rng.random() < melody.MELISMA_SHARE:
+            middle = start + 0.35 * (end - start)
+            self.notes.append(Note(start, middle, upper, words[i]))
+            start = middle
+        self.notes.append(Note(start, end, midi[i], words[i]))
+
+    def _lengths(self, phones: tuple[str, ...], *, limit: Seconds) -> list[Seconds]:
+        lengths = [CONSONANT_SECONDS[base(phone)] * self.pace for phone in phones]
+        total = sum(lengths)
+        return [length * min(1.0, limit / total) for length in lengths]
+
+    def _phone(self, symbol: str, start: Seconds, end: Seconds, midi: int, word: int) -> Seconds:
+        self.phones.append(Phone(symbol, start, end, midi, word))
+        return end
+
+
+def vowels(score: Score) -> list[Phone]:
+    """The phones that carry the melody."""
+    return [phone for phone in score.phones if is_vowel(phone.symbol)]
