@@ -66,7 +66,7 @@ def fit(
     songs = _song_list(Path(corpus), Path(output))
     held_out = songs[::_HELD_OUT_EVERY]
     learned = [song for song in songs if song not in held_out] or songs
-    model = _with_pca(config, learned, Path(output), on_progress)
+    model = _with_pca(_seeded(config, seed), learned, Path(output), on_progress)
     store = _Coefficients(model, learned, Path(output) / "features", on_progress)
     if training.steps:
         _train(model, store, Path(output), training, seed, on_progress)
@@ -120,11 +120,17 @@ def _audio(path: Path, duration: Seconds | None = None) -> Tensor:
     return torch.from_numpy(to_stereo(load(path, SAMPLE_RATE, duration=duration))).unsqueeze(0)
 
 
+def _seeded(config: SeedlingVAEConfig, seed: int) -> SeedlingVAE:
+    """A codec whose first weights depend on `seed` alone, not on the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SeedlingVAE(config)
+
+
 def _with_pca(
-    config: SeedlingVAEConfig, songs: list[Path], output: Path, on_progress: Progress
+    model: SeedlingVAE, songs: list[Path], output: Path, on_progress: Progress
 ) -> SeedlingVAE:
-    """A codec with its PCA fitted, or read back from an earlier start."""
-    model = SeedlingVAE(config)
+    """The codec with its PCA fitted, or read back from an earlier start."""
     record = output / "pca.safetensors"
     if not record.exists():
         fit_pca(model, _pca_features(model, songs, on_progress))
