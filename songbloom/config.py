@@ -54,7 +54,7 @@ class GenerateConfig:
         None,
         "Longest song.",
         unit="seconds",
-        above=0.0,
+        minimum=0.04,
         flag="--max-duration",
         unset="the model's own",
         example=60.0,
@@ -94,9 +94,9 @@ class GenerateConfig:
     )
     top_k: int | None = _key(
         None,
-        "Sketch tokens are drawn from this many likeliest ones.",
+        "Sketch tokens are drawn from this many likeliest ones; 0 = from all.",
         unit="tokens",
-        minimum=1,
+        minimum=0,
         flag="--top-k",
         unset="the model's own",
         example=200,
@@ -244,15 +244,17 @@ def kind(table: str, key: str) -> type:
 
 
 def doc(table: str, key: str) -> str:
-    """One line of meaning with unit, choices and what leaving it out means."""
+    """One line of meaning, with unit and choices."""
     meta = keys(table)[key].metadata
-    text = str(meta["doc"])
     extras = [str(meta["unit"])] if "unit" in meta else []
-    if "choices" in meta:
-        extras.append(" | ".join(meta["choices"]))
-    if "unset" in meta:
-        extras.append(f"default: {meta['unset']}")
-    return f"{text} ({'; '.join(extras)})" if extras else text
+    extras += [" | ".join(meta["choices"])] if "choices" in meta else []
+    return f"{meta['doc']} ({'; '.join(extras)})" if extras else str(meta["doc"])
+
+
+def default_text(table: str, key: str) -> str:
+    """The default in words: its value, or what leaving the key out means."""
+    spec = keys(table)[key]
+    return str(spec.metadata["unset"] if spec.default is None else spec.default)
 
 
 def find(folder: Path | None = None) -> Path | None:
@@ -309,8 +311,9 @@ def example() -> str:
     for table, cls in tables().items():
         lines += ["", f"# {cls.__doc__}", f"[{table}]"]
         for key, spec in keys(table).items():
-            lines.append(f"# {doc(table, key)}")
             unset = spec.default is None
+            absent = f" Left out: {default_text(table, key)}." if unset else ""
+            lines.append(f"# {doc(table, key)}{absent}")
             value = spec.metadata["example"] if unset else spec.default
             lines.append(f"{'# ' if unset else ''}{key} = {toml_value(value)}")
     return "\n".join(lines) + "\n"
@@ -421,10 +424,9 @@ def _checked(table: str, key: str, value: object, origin: str) -> object:
     if not problem:
         return value
     name = origin if origin.startswith(("--", "SONGBLOOM_")) else f"{origin}: {table}.{key}"
-    default = keys(table)[key].default
-    usual = meta["unset"] if default is None else default
     raise UsageError(
-        f"{name}: {value!r} is not possible; {problem}", f"Leave it out for the default: {usual}."
+        f"{name}: {value!r} is not possible; {problem}",
+        f"Leave it out for the default: {default_text(table, key)}.",
     )
 
 
@@ -432,8 +434,6 @@ def _limit(meta: Mapping[str, Any], value: float) -> str:
     """Which limit a number breaks, in words; empty when none."""
     if "minimum" in meta and value < meta["minimum"]:
         return f"{meta['minimum']} or more"
-    if "above" in meta and value <= meta["above"]:
-        return f"more than {meta['above']:g}"
     if "maximum" in meta and value > meta["maximum"]:
         return f"{meta['maximum']} or less"
     return ""

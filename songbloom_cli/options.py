@@ -8,29 +8,30 @@ import typer
 
 from songbloom import config
 
-_Values = Callable[[str], list[str]]
+_Words = Callable[[], list[str]]
 
 
-def setting(table: str, key: str, *names: str) -> Any:
+def setting(table: str, key: str, *names: str, words: _Words | None = None) -> Any:
     """The option of one key of the configuration, which gives its help, name and choices.
 
-    The flag's value is None when it is not given; limits are checked where all origins meet, in
-    `songbloom.config`.
+    `words` are offered by shell completion. The flag's value is None when it is not given; limits
+    are checked where all origins meet, in `songbloom.config`.
     """
-    spec = config.keys(table)[key]
-    choices = list(spec.metadata.get("choices", ()))
+    meta = config.keys(table)[key].metadata
+    choices = list(meta.get("choices", ()))
+    units = [str(meta["unit"])] if "unit" in meta else []
     return typer.Option(
-        str(spec.metadata["flag"]),
+        str(meta["flag"]),
         *names,
-        help=config.doc(table, key),
+        help=f"{meta['doc']} ({'; '.join([*units, f'default: {config.default_text(table, key)}'])})",
         metavar="|".join(choices)
         or config.kind(table, key).__name__.upper().replace("STR", "TEXT"),
-        show_default=False if spec.default is None else str(spec.default),
-        autocompletion=completing(lambda: choices) if choices else None,
+        show_default=False,
+        autocompletion=completing(lambda: choices) if choices else words and completing(words),
     )
 
 
-def completing(known: Callable[[], list[str]]) -> _Values:
+def completing(known: _Words) -> Callable[[str], list[str]]:
     """A shell completion that offers those of the `known` words that begin as typed."""
 
     def complete(incomplete: str) -> list[str]:
@@ -39,9 +40,28 @@ def completing(known: Callable[[], list[str]]) -> _Values:
     return complete
 
 
-def load(path: Path | None, flags: dict[str, object] | None = None) -> config.Loaded:
-    """Configuration of a command: `flags` maps `table.key` to the flag's value or None."""
-    return config.load(path, flags=flags)
+def load(context: typer.Context, table: str) -> config.Loaded:
+    """Configuration of a command, with its flags that are keys of `table`, and its --config.
+
+    A flag's parameter is called like its key.
+    """
+    given = context.params
+    flags = {f"{table}.{key}": given[key] for key in config.keys(table) if key in given}
+    return config.load(given.get("config"), flags=flags)
+
+
+def models_folder(loaded: config.Loaded) -> Path:
+    """Where this configuration keeps models."""
+    from songbloom import hub
+
+    return hub.models_folder(loaded.config.models.folder)
+
+
+def installed_names() -> list[str]:
+    """Names of the models on this machine, for shell completion."""
+    from songbloom import hub
+
+    return [model.name for model in hub.installed(models_folder(config.load()))]
 
 
 ConfigOption = Annotated[

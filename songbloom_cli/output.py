@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
 class _Mode:
     """What the flags of this run ask for."""
 
@@ -29,8 +32,9 @@ def configure(*, quiet: bool, debug: bool) -> None:
 
 
 def result(text: str) -> None:
-    """A result, for people and pipes."""
+    """A result, for people and pipes, at once."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def result_json(data: object) -> None:
@@ -41,7 +45,6 @@ def result_json(data: object) -> None:
 def event(data: Mapping[str, Any]) -> None:
     """One event of long work as a line of JSON, at once."""
     result(json.dumps(data, ensure_ascii=False, default=str))
-    sys.stdout.flush()
 
 
 def note(text: str) -> None:
@@ -84,8 +87,18 @@ def tree(data: Mapping[str, Any], indent: int = 0) -> str:
         if isinstance(value, Mapping):
             lines += [f"{' ' * indent}{key}", tree(value, indent + 2)]
         else:
-            lines.append(f"{' ' * indent}{str(key).ljust(width)}  {_cell(value)}".rstrip())
+            lines.append(
+                f"{' ' * indent}{str(key).ljust(width)}  {_cell(value, str(key))}".rstrip()
+            )
     return "\n".join(line for line in lines if line)
+
+
+def size(count: int) -> str:
+    """Bytes as people read them: `12.3 MB`, in powers of 1000."""
+    if count < 1000:
+        return f"{count} B"
+    power = min((len(str(count)) - 1) // 3, len(_UNITS) - 1)
+    return f"{count / 1000**power:.1f} {_UNITS[power]}"
 
 
 def shows_progress() -> bool:
@@ -118,7 +131,11 @@ def progress(enabled: bool = True) -> Iterator[Progress]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(20))
     with RichProgress(
-        *columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True
+        *columns,
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # results in a pipe stay in the pipe
     ) as bar:
         yield Progress(bar)
 
@@ -127,13 +144,15 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
+def _cell(value: object, key: str = "") -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and "bytes" in key:
+        return size(value)
+    if isinstance(value, int | float):
+        return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
     if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value)
+        return ", ".join(_cell(item, key) for item in value)
     return str(value)

@@ -1,0 +1,81 @@
+"""What is installed on this machine, what each part of songbloom uses of it, what is missing."""
+
+import importlib.util
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from songbloom import __version__, hub
+from songbloom.errors import SongBloomError
+from songbloom.model import checkpoint
+
+# extra of the package -> the modules that it brings
+EXTRAS = {
+    "hub": ("huggingface_hub",),
+    "flash": ("flash_attn",),
+    "synth": ("espeakng_loader", "pyworld"),
+}
+# program -> what it is good for
+PROGRAMS = {
+    "espeak-ng": "another voice for synth; the synth extra carries one",
+    "ffmpeg": "reads clips in formats that libsndfile does not",
+    "fluidsynth": "another band for synth; one is built in",
+}
+
+
+def examine(models_folder: Path) -> dict[str, Any]:
+    """Nested, JSON-able report; the values of missing things say what to type."""
+    return {
+        "songbloom": {
+            "version": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+        "torch": {
+            "version": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "attention": _attention(),
+        },
+        "devices": _devices(),
+        "extras": {name: _extra(name, modules) for name, modules in EXTRAS.items()},
+        "programs": {name: _program(name, use) for name, use in PROGRAMS.items()},
+        "models_folder": str(models_folder),
+        "models": {model.name: _condition(model.path) for model in hub.installed(models_folder)},
+    }
+
+
+def _attention() -> str:
+    if importlib.util.find_spec("flash_attn") and torch.cuda.is_available():
+        return "FlashAttention on cuda in bfloat16, else PyTorch SDPA"
+    return "PyTorch SDPA"
+
+
+def _devices() -> dict[str, str]:
+    cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "cpu": f"{os.cpu_count()} cores",
+        "cuda": ", ".join(cuda) or "none",
+        "mps": "yes" if torch.backends.mps.is_available() else "none",
+    }
+
+
+def _extra(name: str, modules: tuple[str, ...]) -> str:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    return f"missing; type: pip install 'songbloom[{name}]'" if missing else "installed"
+
+
+def _program(name: str, use: str) -> str:
+    return shutil.which(name) or f"missing; {use}"
+
+
+def _condition(path: Path) -> str:
+    """`ok` when every file's hash is the one that the model folder states, else what is wrong."""
+    try:
+        checkpoint.verify(path, checkpoint.read_info(path))
+    except SongBloomError as error:
+        return f"{error.message}. {error.hint}"
+    return "ok"

@@ -1,0 +1,67 @@
+"""`songbloom synth`: songs made here, with exactly known words, phones, notes and chords."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from songbloom_cli import options, output
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's command to the app."""
+    app.command()(synth)
+
+
+def synth(
+    context: typer.Context,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder of song folders.", show_default=False
+        ),
+    ],
+    songs: Annotated[
+        int | None, typer.Option("--songs", help="How many songs to make.", show_default=False)
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option("--hours", help="Make songs until they last this long.", show_default=False),
+    ] = None,
+    seed: Annotated[int | None, options.setting("synth", "seed")] = None,
+    workers: Annotated[int | None, options.setting("synth", "workers")] = None,
+    config: options.ConfigOption = None,
+    as_json: options.JsonOption = False,
+    dry_run: options.DryRunOption = False,
+) -> None:
+    """Make songs with exactly known words and notes.
+
+    Each is a folder with audio, stems, lyrics and truth.json. Songs that are there already are kept, so an interrupted run goes on.
+    """
+    settings = options.load(context, "synth").config.synth
+
+    from songbloom.synth import corpus  # imports numpy and scipy
+
+    if dry_run:
+        plan = corpus.plan_corpus(out, songs=songs, hours=hours, seed=settings.seed)
+        output.result_json(plan) if as_json else output.result(output.tree(plan))
+        return
+    with output.progress(enabled=not as_json) as bar:
+        corpus.make_corpus(
+            out,
+            songs=songs,
+            hours=hours,
+            seed=settings.seed,
+            workers=settings.workers,
+            on_event=output.event if as_json else _shown(bar),
+        )
+    if not as_json:
+        output.result(str(out))
+
+
+def _shown(bar: output.Progress) -> Callable[[Mapping[str, Any]], None]:
+    def show(event: Mapping[str, Any]) -> None:
+        bar.update(f"song {event['done']} of {event['songs']}", event["done"], event["songs"])
+
+    return show
