@@ -165,9 +165,9 @@ class SketchCodec(nn.Module):
 
     @torch.inference_mode()
     def encode(self, audio: Tensor) -> Tensor:
-        """Sketch tokens `[B, T]` int64, T = samples // 1920, of 48 kHz audio `[B, channels, samples]`.
+        """Sketch tokens `[B, T]` int64 of 48 kHz audio `[B, channels, samples]`.
 
-        Audio of any length: minutes are worked on one after another, with a halo, so that memory
+        T = samples // 1920. Minutes are worked on one after another, with a halo, so that memory
         does not grow with the song. `ValueError` for another number of dimensions.
         """
         if audio.dim() != 3:
