@@ -19,11 +19,12 @@ def setting(table: str, key: str, *names: str, words: _Words | None = None) -> A
     """
     meta = config.keys(table)[key].metadata
     choices = list(meta.get("choices", ()))
-    units = [str(meta["unit"])] if "unit" in meta else []
+    notes = [str(meta["unit"])] if "unit" in meta else []
+    notes.append(f"default: {config.default_text(table, key)}")
     return typer.Option(
         str(meta["flag"]),
         *names,
-        help=f"{meta['doc']} ({'; '.join([*units, f'default: {config.default_text(table, key)}'])})",
+        help=f"{meta['doc']} ({'; '.join(notes)})",
         metavar="|".join(choices)
         or config.kind(table, key).__name__.upper().replace("STR", "TEXT"),
         show_default=False,

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 

@@ -37,7 +37,8 @@ def synth(
 ) -> None:
     """Make songs with exactly known words and notes.
 
-    Each is a folder with audio, stems, lyrics and truth.json. Songs that are there already are kept, so an interrupted run goes on.
+    Each is a folder with audio, stems, lyrics and truth.json. Songs that are there already are
+    kept, so an interrupted run goes on.
     """
     settings = options.load(context, "synth").config.synth
 
