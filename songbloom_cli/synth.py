@@ -1,8 +1,9 @@
 """`songbloom synth`: songs made here, with exactly known words, phones, notes and chords."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -45,24 +46,33 @@ def synth(
     from songbloom.synth import corpus  # imports numpy and scipy
 
     if dry_run:
-        plan = corpus.plan_corpus(out, songs=songs, hours=hours, seed=settings.seed)
+        plan = dataclasses.asdict(
+            corpus.plan_corpus(out, songs=songs, hours=hours, seed=settings.seed)
+        )
         output.result_json(plan) if as_json else output.result(output.tree(plan))
         return
     with output.progress(enabled=not as_json) as bar:
-        corpus.make_corpus(
+        report = corpus.make_corpus(
             out,
             songs=songs,
             hours=hours,
             seed=settings.seed,
             workers=settings.workers,
-            on_event=output.event if as_json else _shown(bar),
+            on_progress=_told if as_json else _shown(bar),
         )
-    if not as_json:
-        output.result(str(out))
+    if as_json:
+        output.event({"event": "done", **dataclasses.asdict(report)})
+    else:
+        output.note(f"{report.made} songs made, {report.kept} were there, {report.duration:.0f} s")
+        output.result(str(report.output))
 
 
-def _shown(bar: output.Progress) -> Callable[[Mapping[str, Any]], None]:
-    def show(event: Mapping[str, Any]) -> None:
-        bar.update(f"song {event['done']} of {event['songs']}", event["done"], event["songs"])
+def _told(done: int, songs: int, seconds: float) -> None:
+    output.event({"event": "song", "done": done, "songs": songs, "seconds": seconds})
+
+
+def _shown(bar: output.Progress) -> Callable[[int, int, float], None]:
+    def show(done: int, songs: int, seconds: float) -> None:
+        bar.update(f"song {done} of {songs}, {seconds:.0f} s of audio", done, songs)
 
     return show
