@@ -96,7 +96,7 @@ def _explain(error: Exception) -> int:
         output.error(error.format_message(), f"Try: {command} --help")
         return error.exit_code
     if isinstance(error, typer.Abort):
-        output.error("aborted")
+        output.error("aborted", "Nothing was changed; type the same again to start over.")
     elif isinstance(error, MemoryError):
         output.error("out of memory", "Try a smaller model, --batch-size 1 or --max-duration.")
     elif isinstance(error, OSError):
