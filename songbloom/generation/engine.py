@@ -114,7 +114,10 @@ class _Session:
         def velocity(noisy: Tensor, t: Tensor) -> Tensor:
             times = t.to(noisy.device).expand(len(hidden))
             v = self.model.dit(noisy.repeat(copies, 1, 1), times, hidden, embedded, previous)
-            return v if scale == 1.0 else guide(*v.chunk(2), scale)
+            if scale == 1.0:
+                return v
+            conditional, null = v.chunk(2)
+            return guide(conditional, null, scale)
 
         self.previous = euler(
             velocity,
@@ -149,7 +152,8 @@ class _Session:
         """The next token of every song, `[B]`: guidance, penalty, temperature, top-k, draw."""
         sampling, logits = self.sampling, self.model.sketch_lm.head(outputs).float()
         if self.guided:
-            logits = guide(*logits.chunk(2), sampling.sketch_cfg_scale)
+            conditional, null = logits.chunk(2)
+            logits = guide(conditional, null, sampling.sketch_cfg_scale)
         if patch > 0 and sampling.repetition_penalty != 1.0:  # the release spares the first patch
             eos = self.model.config.eos_id
             logits = penalize_repetition(logits, self.recent, sampling.repetition_penalty, eos)

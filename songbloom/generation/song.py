@@ -1,8 +1,8 @@
 """Lyrics and a reference clip to finished files, one song at a time or in batches.
 
-For every item: conditions -> patches (engine) -> audio as it comes (decode) -> sound file and bundle,
-both renamed into place when whole. An item whose files are there and were made from the same inputs
-is skipped, so a killed batch goes on where it stopped.
+For every item: conditions -> patches (engine) -> audio as it comes (decode) -> sound file and
+bundle, both renamed into place when whole. An item whose files are there and were made from the
+same inputs is skipped, so a killed batch goes on where it stopped.
 """
 
 import dataclasses
@@ -108,7 +108,7 @@ def list_items(requests: Sequence[Request], output: Path, options: GenerateOptio
 def plan(
     requests: Sequence[Request], model_path: Path, output: Path, options: GenerateOptions
 ) -> dict[str, Any]:
-    """What `generate` would do, for --dry-run: files, longest durations, memory, disk; no weights."""
+    """What `generate` would do, for --dry-run: files, durations, memory, disk. Loads no weights."""
     info = read_info(Path(model_path))
     config = ModelConfig.from_dict(info["config"])
     sampling, warnings = options.sampling(config)

@@ -1,6 +1,6 @@
 """A model on disk: a folder of safetensors and one `model.json` that says what they are.
 
-    model.json           name, kind, sizes, sampling defaults, VAE, licence, source, sha256 of the rest
+    model.json           name, sizes, sampling defaults, VAE, licence, sha256 of the rest
     model.safetensors    `SongBloom`'s weights
     vae.safetensors      the VAE's weights
     vocabulary.json      the lyric symbols, in order
@@ -134,7 +134,7 @@ def save_model(
 
 
 def verify(folder: Path, info: Mapping[str, Any]) -> None:
-    """Compare every file's hash with `model.json`. `SongBloomError` naming the first that differs."""
+    """Compare every file's hash with `model.json`; `SongBloomError` names one that differs."""
     for name, expected in info["sha256"].items():
         path = Path(folder) / name
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""The rectified-flow DiT: one patch's velocity from its sketch, its hidden vector and one patch back.
+"""The rectified-flow DiT: a patch's velocity from its sketch, its hidden vector and one patch back.
 
 * sequence of 2 + 3 P vectors: [time][hidden][sketch P][previous latents P][noisy latents P]
 * full attention, LayerNorm before attention and feed-forward, SwiGLU, no biases, no final norm

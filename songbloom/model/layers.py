@@ -40,7 +40,7 @@ def apply_rope(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-    """softmax(q k^T / sqrt(K)) v for `[B, H, S, K]`; `causal` aligns the last query to the last key.
+    """softmax(q k^T / sqrt(K)) v for `[B, H, S, K]`; `causal` aligns last query and last key.
 
     PyTorch SDPA; FlashAttention in half precision on a GPU where the `flash` extra is installed.
     """

@@ -22,15 +22,18 @@ def patchify(x: Tensor, patch_size: int) -> Tensor:
 
 
 def interleave(bos: Tensor, sketch: Tensor, acoustic: Tensor) -> Tensor:
-    """BOS `[D]`, sketch embeddings `[B, N, P, D]`, acoustic embeddings `[B, N, D]` -> `[B, S, D]`."""
+    """BOS `[D]`, sketch `[B, N, P, D]` and acoustic embeddings `[B, N, D]` -> `[B, S, D]`."""
     patches = torch.cat([sketch, acoustic.unsqueeze(2)], dim=2)  # [B, N, P + 1, D]
     sequence = rearrange(patches, "b n p d -> b (n p) d")
     return torch.cat([bos.expand(len(sequence), 1, -1), sequence], dim=1)
 
 
 def split_outputs(outputs: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
-    """AR outputs `[B, S, D]` -> predicting ones `[B, N P + 1, D]` and hidden vectors `[B, N, D]`."""
-    first, rest = outputs[:, :1], rearrange(outputs[:, 1:], "b (n p) d -> b n p d", p=patch_size + 1)
+    """AR outputs `[B, S, D]` -> predicting ones `[B, N P + 1, D]`, hidden vectors `[B, N, D]`."""
+    first, rest = (
+        outputs[:, :1],
+        rearrange(outputs[:, 1:], "b (n p) d -> b n p d", p=patch_size + 1),
+    )
     # Within a patch: outputs at s1..s(P-1) predict, at sP is h, at A predicts.
     hidden = rest[:, :, patch_size - 1]
     predicting = torch.cat([rest[:, :, : patch_size - 1], rest[:, :, patch_size:]], dim=2)
@@ -50,5 +53,5 @@ def sketch_targets(sketch: Tensor, lengths: Tensor, *, eos_id: int, ignore_id: i
 
 
 def previous_patches(latents: Tensor) -> Tensor:
-    """Shift patches `[B, N, P, C]` by one: what the DiT sees of the past; zeros before the first."""
+    """Shift patches `[B, N, P, C]` by one: the past that the DiT sees; zeros before the first."""
     return torch.cat([torch.zeros_like(latents[:, :1]), latents[:, :-1]], dim=1)

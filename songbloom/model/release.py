@@ -36,7 +36,7 @@ _DUPLICATE_VAE = "model.condition_provider.conditioners.prompt_wav.tokenizer."
 _LYRICS = "condition_provider.conditioners.lyrics"
 
 # our key -> the released keys whose tensors, stacked along dimension 0, it holds
-_SINGLE = {
+_SINGLE: dict[str, tuple[str, ...]] = {
     "sketch_lm.bos": ("bos_token",),
     "sketch_lm.embedding.weight": ("skeleton_emb.weight",),
     "sketch_lm.norm.weight": ("ar_transformer.norm.weight",),
@@ -61,7 +61,7 @@ _SINGLE = {
     "dit.project_out.weight": ("project_out.weight",),
     "dit.project_out.bias": ("project_out.bias",),
 }
-_AR_LAYER = {
+_AR_LAYER: dict[str, tuple[str, ...]] = {
     "attention.qkv.weight": tuple(f"self_attn.{x}_proj.weight" for x in "qkv"),
     "attention.out.weight": ("self_attn.o_proj.weight",),
     "ffn.gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
@@ -69,7 +69,7 @@ _AR_LAYER = {
     "attention_norm.weight": ("input_layernorm.weight",),
     "ffn_norm.weight": ("post_attention_layernorm.weight",),
 }
-_DIT_LAYER = {
+_DIT_LAYER: dict[str, tuple[str, ...]] = {
     "attention.qkv.weight": ("self_attn.to_qkv.weight",),
     "attention.out.weight": ("self_attn.to_out.weight",),
     "ffn.gate_up.weight": ("ff.ff.0.gate_proj.weight", "ff.ff.0.up_proj.weight"),
@@ -94,9 +94,7 @@ def release_keys(config: ModelConfig) -> dict[str, tuple[str, ...]]:
 
 def zero_keys(config: ModelConfig) -> list[str]:
     """Released tensors (without `model.`) that are always zero and that we do not have."""
-    norms = [
-        f"nar_dit.layers.{i}.{n}.beta" for i in range(config.dit_layers) for n in _DIT_NORMS
-    ]
+    norms = [f"nar_dit.layers.{i}.{n}.beta" for i in range(config.dit_layers) for n in _DIT_NORMS]
     return [f"{_LYRICS}.blank_emb", *norms]
 
 
@@ -153,7 +151,7 @@ def load_pickle_tensors(path: Path) -> dict[str, Tensor]:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except pickle.UnpicklingError as error:
         raise SongBloomError(
-            f"{path}: holds more than tensors; it was not opened further, since that could run code",
+            f"{path}: holds more than tensors; it was not read on, since that could run code",
             "Fetch the file again from a source you trust, as a plain state dict.",
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:

@@ -126,7 +126,7 @@ class SongBloom(nn.Module):
         self.dit = DiT(config)
 
     def init_weights(self, generator: torch.Generator) -> None:
-        """Draw every weight: normal with `init_std`, time frequencies with 1, norms one, biases zero."""
+        """Draw every weight: normal with `init_std` (time frequencies: 1); norms 1, biases 0."""
         for name, parameter in self.named_parameters():
             if "norm" in name:
                 nn.init.ones_(parameter)
@@ -142,7 +142,7 @@ class SongBloom(nn.Module):
 
     def listen(self, sketch: Tensor, latents: Tensor, prefix: Tensor) -> tuple[Tensor, Tensor]:
         """The AR half, teacher-forced: sketch embeddings `[B, N, P, D]`, latents `[B, N, P, C]`,
-        prefix `[B, prefix, D]` -> predicting outputs `[B, T + 1, D]`, hidden vectors `[B, N, D]`."""
+        prefix `[B, prefix, D]` -> predicting outputs `[B, T + 1, D]`, hidden `[B, N, D]`."""
         sequence = interleave(self.sketch_lm.bos, sketch, self.patch_encoder(latents))
         outputs = self.sketch_lm(torch.cat([prefix, sequence], dim=1))
         return split_outputs(outputs[:, prefix.shape[1] :], self.config.patch_size)

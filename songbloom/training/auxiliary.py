@@ -1,17 +1,20 @@
 """Training-only help for a small model with little time; nothing of it is in the exported model.
 
-* The sketch tables start as sums of a phone and a pitch vector, and are written out as plain tables.
+* The sketch tables are sums of a phone and a pitch vector, written out as plain tables at the end.
 * One head of one AR layer is drawn towards the next lyric symbol (a causal prefix cannot look ahead
   from the current one), and a linear head names that symbol.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from songbloom.model.config import ModelConfig
-from songbloom.model.layers import apply_rope, rope_table
+from songbloom.model.layers import Attention, apply_rope, rope_table
 from songbloom.model.sketch_symbols import NUM_PHONES, NUM_PITCHES, split_code
 from songbloom.model.songbloom import SongBloom
 
@@ -22,9 +25,12 @@ _FACTORED = ("embedding", "head.2")
 class Factored(nn.Module):
     """Adds phone_table[phone(code)] + pitch_table[pitch(code)] to the first V rows of a table."""
 
+    phone: Tensor  # [V] int64, the phone of every code
+    pitch: Tensor
+
     def __init__(self, num_codes: int, dim: int, std: float, generator: torch.Generator) -> None:
         super().__init__()
-        phone, pitch = split_code(torch.arange(num_codes))
+        phone, pitch = (torch.from_numpy(x) for x in split_code(np.arange(num_codes)))
         self.register_buffer("phone", phone, persistent=False)
         self.register_buffer("pitch", pitch, persistent=False)
         self.phones = nn.Parameter(torch.randn(NUM_PHONES, dim, generator=generator) * std)
@@ -41,16 +47,21 @@ def factorize(model: SongBloom, generator: torch.Generator) -> None:
     config = model.config
     for name in _FACTORED:
         module = model.sketch_lm.get_submodule(name)
-        module.weight.data.mul_(0.1)
+        _table(module).data.mul_(0.1)
         factors = Factored(config.sketch_vocab_size, config.dim, 2 * config.init_std, generator)
         parametrize.register_parametrization(module, "weight", factors)
+
+
+def _table(module: Any) -> Tensor:
+    """The table in use, whether parametrised or plain."""
+    return module.weight
 
 
 def plain_state(model: SongBloom) -> dict[str, Tensor]:
     """The state dict of a factorised model with its tables written out."""
     state = {k: v for k, v in model.state_dict().items() if "parametrizations" not in k}
     for name in _FACTORED:
-        weight = model.sketch_lm.get_submodule(name).weight
+        weight = _table(model.sketch_lm.get_submodule(name))
         state[f"sketch_lm.{name}.weight"] = weight.detach().clone()
     return state
 
@@ -66,8 +77,7 @@ class ReadingLosses(nn.Module):
 
     def watch(self, model: SongBloom) -> None:
         """Keep the guided layer's normalised input of each pass."""
-        layer = model.sketch_lm.layers[GUIDED_LAYER]
-        layer.attention.register_forward_pre_hook(self._keep)
+        _guided_attention(model).register_forward_pre_hook(self._keep)
 
     def _keep(self, module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         self._inputs = arguments[0]
@@ -80,7 +90,7 @@ class ReadingLosses(nn.Module):
     def attention_loss(
         self, model: SongBloom, next_symbol: Tensor, *, lyrics_at: int, sequence_at: int
     ) -> Tensor:
-        """-log of the guided head's attention to the next symbol, mean over positions that have one.
+        """-log of the guided head's attention to the next symbol, averaged where there is one.
 
         `lyrics_at` and `sequence_at` are where lyrics and BOS stand in the watched sequence.
         """
@@ -97,13 +107,17 @@ class ReadingLosses(nn.Module):
         """Masked attention scores of head 0 from `positions` to everything before them."""
         inputs, width = self._inputs, self.config.head_dim
         assert inputs is not None
-        weight = model.sketch_lm.layers[GUIDED_LAYER].attention.qkv.weight
+        weight = _guided_attention(model).qkv.weight
         rope = rope_table(torch.arange(inputs.shape[1]), width, self.config.ar_rope_base)
         q = apply_rope((inputs @ weight[:width].T)[:, None], rope)[:, 0, positions]
         k = apply_rope((inputs @ weight[self.config.dim :][:width].T)[:, None], rope)[:, 0]
         scores = q @ k.transpose(1, 2) / width**0.5
         future = torch.arange(inputs.shape[1]) > positions[:, None]
         return scores.masked_fill(future, float("-inf"))
+
+
+def _guided_attention(model: Any) -> Attention:
+    return model.sketch_lm.layers[GUIDED_LAYER].attention
 
 
 def predicting_positions(frames: int, patch_size: int) -> Tensor:

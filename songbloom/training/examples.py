@@ -82,7 +82,7 @@ def lyric_symbols(score: Score) -> tuple[list[int], list[tuple[int, float]]]:
 
 
 def _said(word: str) -> list[str]:
-    """A word's symbols: itself where it is one (the released front end's quirk), else its phones."""
+    """A word's symbols: itself where it is one (a quirk of the release), else its phones."""
     if word in RELEASE_VOCABULARY:
         return [word]
     phones = lookup(word)

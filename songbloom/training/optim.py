@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 
 
 def trapezoid(step: int, total: int, *, warmup: int, decay_from: float = 0.5) -> float:
-    """Learning-rate factor: linear warm-up, flat, then linear to zero from `decay_from` of `total`."""
+    """Rate factor: linear warm-up, flat, then linear to zero from `decay_from` of `total`."""
     rise = min(1.0, (step + 1) / warmup)
     fall = min(1.0, (total - step) / max(1.0, (1 - decay_from) * total))
     return max(0.0, min(rise, fall))
@@ -19,7 +19,8 @@ def build_optimizers(
 
     Every parameter that requires a gradient is in exactly one of the two.
     """
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for module in modules.values():
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:

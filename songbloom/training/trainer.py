@@ -1,9 +1,9 @@
-"""The embedded SongBloom's trainer: `read` on scores alone, `paint` the flow alone, then `sing` both.
+"""The embedded SongBloom's trainer: `read` scores alone, `paint` the flow alone, then `sing` both.
 
 Phases of one run; each resumes from the last checkpoint of its own folder, and its data are a pure
 function of (seed, step), so a killed run ends in the same weights as an undisturbed one.
 
-* read: sketch transformer on symbolic scores (no audio, milliseconds a song), with the reading losses
+* read: sketch transformer on scores (no audio, milliseconds a song), with the reading losses
 * paint: DiT alone on real latents, hidden vectors masked
 * sing: everything on songs with audio: the model's own objective plus the reading losses
 """

@@ -1,0 +1,249 @@
+"""The embedded model from nothing: corpus -> codecs -> features -> SongBloom -> model folder.
+
+Every step goes on where it stopped. Sizes, seeds and lengths are one `Recipe`, written beside the
+model with its scores, so that the embedded weights can be made again.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from songbloom import audio
+from songbloom.errors import SongBloomError
+from songbloom.files import atomic_path, sha256
+from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
+from songbloom.model.checkpoint import describe_vae, save_model
+from songbloom.model.config import ModelConfig, preset
+from songbloom.model.sketch_codec import SketchCodec
+from songbloom.synth.score import Score
+from songbloom.training import seedling_vae, sketch_codec
+from songbloom.training.auxiliary import plain_state
+from songbloom.training.examples import Example, from_score
+from songbloom.training.state import load_state
+from songbloom.training.trainer import Phase, TrainConfig, Trainer, train
+from songbloom.units import SAMPLE_RATE
+
+Progress = Callable[[dict[str, Any]], None]
+LICENCE = "Apache-2.0 (weights trained by this project on songs it synthesised)"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the embedded weights are made with. Steps are optimizer steps of each phase."""
+
+    seed: int = 0
+    vae_steps: int = 8_000
+    sketch_steps: int = 3_000
+    read_steps: int = 1_700
+    read_frames: int = 1_200
+    paint_steps: int = 1_500
+    sing_steps: int = 1_200
+    sing_muon_lr: float = 0.006
+    sing_adam_lr: float = 8e-4
+    sing_frames: int = 1_200
+
+
+def make(
+    corpus: Path, work: Path, target: Path, recipe: Recipe, *, name: str, on_progress: Progress
+) -> dict[str, Any]:
+    """All steps, from a corpus of `songbloom synth` to a model folder; returns its model.json."""
+    vae, sketch, features = work / "vae", work / "sketch", work / "features"
+    fit_codecs(corpus, work, recipe, on_progress)
+    encode_corpus(corpus, vae, sketch, features, on_progress)
+    checkpoint = train_phases(corpus, features, work, recipe, on_progress)
+    return assemble(checkpoint, vae, sketch, target, name=name, recipe=recipe)
+
+
+def fit_codecs(corpus: Path, work: Path, recipe: Recipe, on_progress: Progress) -> None:
+    """The VAE and the sketch codec, into `work/vae` and `work/sketch`."""
+    seedling_vae.fit(
+        corpus,
+        work / "vae",
+        config=seedling_vae.SeedlingVAEConfig(),
+        training=seedling_vae.VAETraining(steps=recipe.vae_steps),
+        seed=recipe.seed,
+        on_progress=lambda row: on_progress({"stage": "vae", **row}),
+    )
+    sketch_codec.fit(
+        corpus,
+        work / "sketch",
+        seed=recipe.seed,
+        steps=recipe.sketch_steps,
+        on_progress=lambda row: on_progress({"stage": "sketch", **row}),
+    )
+
+
+def song_folders(corpus: Path) -> list[Path]:
+    """The finished songs of a corpus, by name. `SongBloomError` when there are none."""
+    folders = sorted(path.parent for path in Path(corpus).glob("song_*/truth.json"))
+    if not folders:
+        raise SongBloomError(
+            f"{corpus}: holds no synthetic songs", "Make some: songbloom synth --hours 1 -o CORPUS"
+        )
+    return folders
+
+
+@torch.inference_mode()
+def encode_corpus(
+    corpus: Path, vae_folder: Path, sketch_folder: Path, output: Path, on_progress: Progress
+) -> None:
+    """Latents (fp16) and sketch tokens, one file a song, bound to both codecs' hashes.
+
+    A file that was made with these very codecs is kept.
+    """
+    vae, codec = seedling_vae.load_vae(vae_folder), SketchCodec.load(sketch_folder)
+    hashes = {
+        "vae": sha256(vae_folder / "weights.safetensors"),
+        "codebook": codec.codebook_hash,
+    }
+    folders = song_folders(corpus)
+    for number, folder in enumerate(folders, start=1):
+        path = output / f"{folder.name}.safetensors"
+        if path.exists() and _metadata(path) == hashes:
+            continue
+        samples = torch.from_numpy(audio.load(folder / "audio.flac", SAMPLE_RATE))[None]
+        latents, tokens = vae.encode(samples)[0], codec.encode(samples)[0]
+        frames = min(len(latents), len(tokens))
+        tensors = {"latents": latents[:frames].half(), "sketch": tokens[:frames].to(torch.int16)}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata=hashes)
+        on_progress({"stage": "encode", "songs": number, "of": len(folders)})
+
+
+def load_examples(corpus: Path, features: Path) -> list[Example]:
+    """Songs with latents and known words, in name order."""
+    examples = []
+    for folder in song_folders(corpus):
+        path = features / f"{folder.name}.safetensors"
+        if not path.exists():
+            continue
+        score = Score.from_json((folder / "truth.json").read_text("utf-8"))
+        with safe_open(path, "np") as stream:
+            sketch = stream.get_tensor("sketch").astype(np.int64)
+            latents = stream.get_tensor("latents").astype(np.float32)
+        examples.append(from_score(score, sketch, latents))
+    return examples
+
+
+def train_phases(
+    corpus: Path, features: Path, work: Path, recipe: Recipe, on_progress: Progress
+) -> Path:
+    """Read, paint, then sing from both; returns the last checkpoint."""
+
+    def run(phase: Phase, **changes: Any) -> Path:
+        config = dataclasses.replace(phase_config(phase, recipe), **changes)
+        songs = [] if phase == "read" else load_examples(corpus, features)
+        start = merged if phase == "sing" else None
+        return train(
+            config,
+            work / phase,
+            examples=songs,
+            init_from=start,
+            on_log=lambda row: on_progress({"stage": phase, "of": config.steps, **row}),
+        )
+
+    merged = work / "sing" / "start.safetensors"
+    read, paint = run("read"), run("paint")
+    if not merged.exists():
+        merge(read, paint, merged)
+    return run("sing")
+
+
+def phase_config(phase: Phase, recipe: Recipe) -> TrainConfig:
+    """A phase's settings."""
+    config = TrainConfig(model=preset("seedling"), phase=phase, steps=1, seed=recipe.seed)
+    if phase == "read":
+        return dataclasses.replace(
+            config, steps=recipe.read_steps, frames_per_step=recipe.read_frames
+        )
+    if phase == "paint":
+        return dataclasses.replace(config, steps=recipe.paint_steps)
+    return dataclasses.replace(
+        config,
+        steps=recipe.sing_steps,
+        frames_per_step=recipe.sing_frames,
+        muon_lr=recipe.sing_muon_lr,
+        adam_lr=recipe.sing_adam_lr,
+    )
+
+
+def merge(read: Path, paint: Path, target: Path) -> None:
+    """One state: the sketch transformer that can read, and the DiT that can paint."""
+    with safe_open(read, "pt") as stream:
+        tensors = {k: stream.get_tensor(k) for k in stream.keys()}  # noqa: SIM118
+        metadata = stream.metadata()
+    with safe_open(paint, "pt") as stream:
+        painted = [k for k in stream.keys() if k.startswith("module/model/dit.")]  # noqa: SIM118
+        tensors |= {k: stream.get_tensor(k) for k in painted}
+    modules = {k: v for k, v in tensors.items() if k.startswith("module/")}
+    with atomic_path(target) as temporary:
+        save_file(modules, temporary, metadata=metadata)
+
+
+def assemble(
+    checkpoint: Path,
+    vae_folder: Path,
+    sketch_folder: Path,
+    target: Path,
+    *,
+    name: str,
+    recipe: Recipe,
+    scores: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the model folder, weights in fp16, training-only parts left behind."""
+    config = preset("seedling")
+    model = load_plain(checkpoint)
+    vae, codec = seedling_vae.load_vae(vae_folder), SketchCodec.load(sketch_folder)
+    target.mkdir(parents=True, exist_ok=True)
+    _copy(sketch_folder / "weights.safetensors", target / "sketch.safetensors")
+    _copy(sketch_folder / "config.json", target / "sketch.json")
+    return save_model(
+        target,
+        info={
+            "name": name,
+            "licence": LICENCE,
+            "sketch_kind": "seedling",
+            "codebook_hash": codec.codebook_hash,
+            "recipe": dataclasses.asdict(recipe),
+            "scores": scores or {},
+        },
+        config=config,
+        vocabulary=RELEASE_VOCABULARY,
+        songbloom={k: v.half() for k, v in model.items()},
+        vae={k: v.half() for k, v in vae.state_dict().items()},
+        vae_info=describe_vae(vae),
+    )
+
+
+def load_plain(checkpoint: Path, config: ModelConfig | None = None) -> dict[str, torch.Tensor]:
+    """The plain model weights of a training checkpoint."""
+    trainer = Trainer(TrainConfig(model=config or preset("seedling"), phase="read", steps=1), [])
+    load_state(checkpoint, modules=trainer.modules, optimizers={})
+    return plain_state(trainer.model)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(source.read_bytes())
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, "np") as stream:
+        return dict(stream.metadata() or {})
+
+
+def recipe_from(path: Path | None) -> Recipe:
+    """A recipe from JSON, or the default one. Unknown keys are refused."""
+    values: dict[str, Any] = json.loads(path.read_text("utf-8")) if path else {}
+    unknown: Sequence[str] = sorted(values.keys() - {f.name for f in dataclasses.fields(Recipe)})
+    if unknown:
+        raise SongBloomError(f"{path}: unknown key '{unknown[0]}' in the recipe")
+    return Recipe(**values)

@@ -1,0 +1,54 @@
+"""Fixtures: the miniature release, imported once; a nano model folder; reproducible threads."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+RELEASE_MINI = Path(__file__).parent / "data" / "release_mini"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Test sizes are too small to share between threads, and workers share the cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def release_mini() -> Path:
+    """A folder with a random-weight release in the released file formats."""
+    return RELEASE_MINI
+
+
+@pytest.fixture(scope="session")
+def mini_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature release, imported."""
+    from songbloom.model.release import import_release
+
+    folder = tmp_path_factory.mktemp("models") / "mini"
+    import_release(RELEASE_MINI, folder)
+    return folder
+
+
+@pytest.fixture
+def mini(mini_folder: Path) -> Any:
+    """The miniature release, loaded afresh (tests may change its weights)."""
+    from songbloom.model.checkpoint import load_model
+
+    return load_model(mini_folder, device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def expected() -> dict[str, torch.Tensor]:
+    """Inputs and outputs of the miniature release."""
+    with safe_open(RELEASE_MINI / "expected.safetensors", "pt") as stream:
+        return {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+
+
+@pytest.fixture(scope="session")
+def expected_phonemes() -> str:
+    """The phoneme string that the miniature release's lyrics become."""
+    with safe_open(RELEASE_MINI / "expected.safetensors", "pt") as stream:
+        return str(stream.metadata()["lyric_phonemes"])
