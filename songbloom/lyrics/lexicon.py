@@ -18,7 +18,7 @@ def lookup(word: str) -> tuple[str, ...] | None:
 
 
 def words() -> tuple[str, ...]:
-    """All words of the lexicon in code-point order, lower case; some have apostrophes or hyphens."""
+    """All words of the lexicon in code-point order, lower case; some have apostrophes."""
     return tuple(_tables()[1])
 
 
