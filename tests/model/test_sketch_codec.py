@@ -204,6 +204,7 @@ def test_a_tone_peaks_in_its_own_bins(midi: int) -> None:
     assert features.mel.shape == (1, 100, SMALL.mel_bands)
     peak = cqt_frequencies()[int(features.cqt[0, 12].argmax())]
     assert abs(12 * np.log2(peak / hz)) < 0.35
+    assert cqt_frequencies()[37 + 3 * (69 - 36)] == pytest.approx(440)  # its semitone's middle bin
     bands = mel_frequencies(SMALL.mel_bands)
     assert abs(int(features.mel[0, 50].argmax()) - int(np.abs(bands - hz).argmin())) <= 1
 
@@ -344,6 +345,20 @@ def test_resume_is_invisible(corpus: Path, tmp_path: Path) -> None:
     ).read_bytes()
 
 
+def test_every_step_has_its_own_draw(corpus: Path, tmp_path: Path) -> None:
+    """With a learning rate of 0 the losses still differ, because the crops do."""
+    losses: list[float] = []
+    fit(
+        corpus,
+        tmp_path,
+        config=SMALL,
+        options=dataclasses.replace(QUICK, learning_rate=0.0),
+        steps=4,
+        on_progress=lambda event: losses.append(event.get("loss", 0.0)),
+    )
+    assert len(set(losses) - {0.0}) == 4
+
+
 def test_fit_refuses_what_it_cannot_mean(corpus: Path, tmp_path: Path) -> None:
     """No songs, one song, both or neither length, the state of another run, a damaged score."""
     with pytest.raises(UsageError, match="no synthetic songs"):
@@ -389,3 +404,8 @@ def test_scores_count_what_they_say() -> None:
     assert scores["codes_true"] == 4 and scores["codes_used"] == 7 and scores["dead_codes"] == 0
     assert scores["top1_share"] == 2 / 8
     assert score_tokens([true], [true])["phone_error_rate"] == 0.0
+    phones = [37 * np.array(said) for said in ([1, 2, 3, 4, 5], [1, 5], [2, 1, 2, 6, 4, 5])]
+    missing = score_tokens([np.resize(phones[1], 5)[[0, 0, 0, 0, 1]]], [phones[0]])
+    assert missing["phone_error_rate"] == 3 / 5
+    mixed = score_tokens([phones[2]], [np.append(phones[0], 0)])
+    assert mixed["phone_error_rate"] == 2 / 5  # one more at the front, one wrong
