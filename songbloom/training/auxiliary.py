@@ -1,8 +1,10 @@
 """Training-only help for a small model with little time; nothing of it is in the exported model.
 
 * The sketch tables are sums of a phone and a pitch vector, written out as plain tables at the end.
+* Symbol, sentence and sketch tables start at unit scale: at the usual .02 a symbol's identity
+  drowns in what the layers add, and a short run learns where to look but not what is there.
 * One head of one AR layer is drawn towards the next lyric symbol (a causal prefix cannot look ahead
-  from the current one), and a linear head names that symbol.
+  from the current one); linear heads name that symbol from what this head brings and at the end.
 """
 
 from typing import Any
@@ -19,7 +21,7 @@ from songbloom.model.sketch_symbols import NUM_PHONES, NUM_PITCHES, split_code
 from songbloom.model.songbloom import SongBloom
 
 GUIDED_LAYER = 1
-_FACTORED = ("embedding", "head.2")
+_FACTORED = ("embedding", "head.2")  # of the sketch transformer
 
 
 class Factored(nn.Module):
@@ -42,13 +44,15 @@ class Factored(nn.Module):
         return free + F.pad(factors, (0, 0, 0, len(free) - len(factors)))
 
 
-def factorize(model: SongBloom, generator: torch.Generator) -> None:
-    """Make the sketch tables sums of factors; the free part starts at a tenth of its scale."""
+def prepare_tables(model: SongBloom, generator: torch.Generator) -> None:
+    """Give the tables unit scale and make the sketch ones sums of factors and a small free part."""
     config = model.config
-    for name in _FACTORED:
+    for table in (model.conditioner.lyrics.symbols, model.conditioner.lyrics.sentences):
+        table.weight.data.div_(config.init_std)
+    for name, scale in (("embedding", 1.0), ("head.2", 2 * config.init_std)):
         module = model.sketch_lm.get_submodule(name)
-        _table(module).data.mul_(0.1)
-        factors = Factored(config.sketch_vocab_size, config.dim, 2 * config.init_std, generator)
+        _table(module).data.mul_(0.1 * scale / config.init_std)
+        factors = Factored(config.sketch_vocab_size, config.dim, scale, generator)
         parametrize.register_parametrization(module, "weight", factors)
 
 
@@ -73,6 +77,7 @@ class ReadingLosses(nn.Module):
         super().__init__()
         self.config = config
         self.next_symbol = nn.Linear(config.dim, config.lyric_vocab_size)
+        self.brought_symbol = nn.Linear(config.head_dim, config.lyric_vocab_size)
         self._inputs: Tensor | None = None
 
     def watch(self, model: SongBloom) -> None:
@@ -87,33 +92,37 @@ class ReadingLosses(nn.Module):
         logits = self.next_symbol(outputs).flatten(0, 1)
         return F.cross_entropy(logits, next_id.flatten(), ignore_index=-1)
 
-    def attention_loss(
-        self, model: SongBloom, next_symbol: Tensor, *, lyrics_at: int, sequence_at: int
-    ) -> Tensor:
-        """-log of the guided head's attention to the next symbol, averaged where there is one.
+    def attention_losses(
+        self, model: SongBloom, next_symbol: Tensor, next_id: Tensor, *, lyrics_at: int, bos_at: int
+    ) -> tuple[Tensor, Tensor]:
+        """Where the guided head looks, and what it brings, at positions that have a next symbol.
 
-        `lyrics_at` and `sequence_at` are where lyrics and BOS stand in the watched sequence.
+        The first is -log of its attention to that symbol, the second the cross-entropy of the
+        symbol's id from the head's own output. `lyrics_at` and `bos_at` are where lyrics and BOS
+        stand in the watched sequence.
         """
-        assert self._inputs is not None, "watch() first"
-        positions = predicting_positions(next_symbol.shape[1] - 1, self.config.patch_size)
-        positions = positions + sequence_at
-        scores = self._guided_scores(model, positions)  # [B, T + 1, S]
+        frames = next_symbol.shape[1] - 1
+        scores, values = self._guided_head(model, bos_at, frames)  # [B, T + 1, S], [B, S, K]
+        log_attention = scores.log_softmax(dim=-1)
         target = next_symbol.clamp(min=0) + lyrics_at
-        log_attention = scores.log_softmax(dim=-1).gather(2, target[..., None])[..., 0]
+        found = log_attention.gather(2, target[..., None])[..., 0]
         known = next_symbol >= 0
-        return -(log_attention * known).sum() / known.sum().clamp(min=1)
+        looked = -(found * known).sum() / known.sum().clamp(min=1)
+        logits = self.brought_symbol(log_attention.exp() @ values).flatten(0, 1)
+        return looked, F.cross_entropy(logits, next_id.flatten(), ignore_index=-1)
 
-    def _guided_scores(self, model: SongBloom, positions: Tensor) -> Tensor:
-        """Masked attention scores of head 0 from `positions` to everything before them."""
+    def _guided_head(self, model: SongBloom, bos_at: int, frames: int) -> tuple[Tensor, Tensor]:
+        """Masked scores of head 0 from the predicting positions, and its values."""
         inputs, width = self._inputs, self.config.head_dim
-        assert inputs is not None
+        assert inputs is not None, "watch() first"
+        positions = bos_at + predicting_positions(frames, self.config.patch_size)
         weight = _guided_attention(model).qkv.weight
+        q, k, v = (inputs @ rows[:width].T for rows in weight.split(self.config.dim))
         rope = rope_table(torch.arange(inputs.shape[1]), width, self.config.ar_rope_base)
-        q = apply_rope((inputs @ weight[:width].T)[:, None], rope)[:, 0, positions]
-        k = apply_rope((inputs @ weight[self.config.dim :][:width].T)[:, None], rope)[:, 0]
-        scores = q @ k.transpose(1, 2) / width**0.5
+        q, k = (apply_rope(x[:, None], rope)[:, 0] for x in (q, k))
+        scores = q[:, positions] @ k.transpose(1, 2) / width**0.5
         future = torch.arange(inputs.shape[1]) > positions[:, None]
-        return scores.masked_fill(future, float("-inf"))
+        return scores.masked_fill(future, float("-inf")), v
 
 
 def _guided_attention(model: Any) -> Attention:

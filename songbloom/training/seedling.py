@@ -23,7 +23,8 @@ from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
 from songbloom.model.checkpoint import describe_vae, save_model
 from songbloom.model.config import ModelConfig, preset
 from songbloom.model.sketch_codec import SketchCodec
-from songbloom.synth.score import Score
+from songbloom.model.sketch_symbols import score_to_tokens
+from songbloom.synth.corpus import load_score
 from songbloom.training import seedling_vae, sketch_codec
 from songbloom.training.auxiliary import plain_state
 from songbloom.training.examples import Example, from_score
@@ -46,8 +47,7 @@ class Recipe:
     read_frames: int = 1_200
     paint_steps: int = 1_500
     sing_steps: int = 1_200
-    sing_muon_lr: float = 0.006
-    sing_adam_lr: float = 8e-4
+    sing_rate: float = 5e-4
     sing_frames: int = 1_200
 
 
@@ -57,7 +57,7 @@ def make(
     """All steps, from a corpus of `songbloom synth` to a model folder; returns its model.json."""
     vae, sketch, features = work / "vae", work / "sketch", work / "features"
     fit_codecs(corpus, work, recipe, on_progress)
-    encode_corpus(corpus, vae, sketch, features, on_progress)
+    encode_corpus(corpus, vae, features, on_progress)
     checkpoint = train_phases(corpus, features, work, recipe, on_progress)
     return assemble(checkpoint, vae, sketch, target, name=name, recipe=recipe)
 
@@ -92,29 +92,18 @@ def song_folders(corpus: Path) -> list[Path]:
 
 
 @torch.inference_mode()
-def encode_corpus(
-    corpus: Path, vae_folder: Path, sketch_folder: Path, output: Path, on_progress: Progress
-) -> None:
-    """Latents (fp16) and sketch tokens, one file a song, bound to both codecs' hashes.
-
-    A file that was made with these very codecs is kept.
-    """
-    vae, codec = seedling_vae.load_vae(vae_folder), SketchCodec.load(sketch_folder)
-    hashes = {
-        "vae": sha256(vae_folder / "weights.safetensors"),
-        "codebook": codec.codebook_hash,
-    }
+def encode_corpus(corpus: Path, vae_folder: Path, output: Path, on_progress: Progress) -> None:
+    """Latents (fp16), one file a song, bound to the VAE's hash; files made with this VAE are kept."""
+    vae = seedling_vae.load_vae(vae_folder)
+    hashes = {"vae": sha256(vae_folder / "weights.safetensors")}
     folders = song_folders(corpus)
     for number, folder in enumerate(folders, start=1):
         path = output / f"{folder.name}.safetensors"
         if path.exists() and _metadata(path) == hashes:
             continue
         samples = torch.from_numpy(audio.load(folder / "audio.flac", SAMPLE_RATE))[None]
-        latents, tokens = vae.encode(samples)[0], codec.encode(samples)[0]
-        frames = min(len(latents), len(tokens))
-        tensors = {"latents": latents[:frames].half(), "sketch": tokens[:frames].to(torch.int16)}
         with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata=hashes)
+            save_file({"latents": vae.encode(samples)[0].half()}, temporary, metadata=hashes)
         on_progress({"stage": "encode", "songs": number, "of": len(folders)})
 
 
@@ -125,11 +114,12 @@ def load_examples(corpus: Path, features: Path) -> list[Example]:
         path = features / f"{folder.name}.safetensors"
         if not path.exists():
             continue
-        score = Score.from_json((folder / "truth.json").read_text("utf-8"))
+        score = load_score(folder)
         with safe_open(path, "np") as stream:
-            sketch = stream.get_tensor("sketch").astype(np.int64)
             latents = stream.get_tensor("latents").astype(np.float32)
-        examples.append(from_score(score, sketch, latents))
+        sketch = score_to_tokens(score)  # what the codec should hear; it is supervised by these
+        frames = min(len(sketch), len(latents))
+        examples.append(from_score(score, sketch[:frames], latents[:frames]))
     return examples
 
 
@@ -170,8 +160,7 @@ def phase_config(phase: Phase, recipe: Recipe) -> TrainConfig:
         config,
         steps=recipe.sing_steps,
         frames_per_step=recipe.sing_frames,
-        muon_lr=recipe.sing_muon_lr,
-        adam_lr=recipe.sing_adam_lr,
+        learning_rate=recipe.sing_rate,
     )
 
 
@@ -247,3 +236,8 @@ def recipe_from(path: Path | None) -> Recipe:
     if unknown:
         raise SongBloomError(f"{path}: unknown key '{unknown[0]}' in the recipe")
     return Recipe(**values)
+
+
+def use_threads(count: int) -> None:
+    """Threads of one torch operation. The trained bytes depend on it, as floating point sums do."""
+    torch.set_num_threads(count)

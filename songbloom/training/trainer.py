@@ -28,9 +28,9 @@ from songbloom.model.config import ModelConfig
 from songbloom.model.patches import patchify, sketch_targets
 from songbloom.model.songbloom import Predictions, SongBloom, draw_flow
 from songbloom.synth.score import compose
-from songbloom.training.auxiliary import ReadingLosses, factorize
+from songbloom.training.auxiliary import ReadingLosses, prepare_tables
 from songbloom.training.examples import Example, TrainingBatch, collate, from_score
-from songbloom.training.optim import build_optimizers, scale_learning_rates, trapezoid
+from songbloom.training.optim import build_optimizer, set_learning_rate, trapezoid
 from songbloom.training.state import load_state, save_state
 
 Phase = Literal["read", "paint", "sing"]
@@ -45,8 +45,7 @@ class TrainConfig:
     steps: int
     seed: int = 0
     frames_per_step: int = 1600
-    muon_lr: float = 0.02
-    adam_lr: float = 2e-3
+    learning_rate: float = 1e-3
     warmup: int = 50
     decay_from: float = 0.5
     corruption: float = 0.03
@@ -98,16 +97,15 @@ class Trainer:
         generator = torch.Generator().manual_seed(config.seed)
         self.model = SongBloom(config.model)
         self.model.init_weights(generator)
-        factorize(self.model, generator)
+        prepare_tables(self.model, generator)
         self.reading = ReadingLosses(config.model)
-        nn.init.normal_(self.reading.next_symbol.weight, std=0.02, generator=generator)
-        nn.init.zeros_(self.reading.next_symbol.bias)
+        for head in (self.reading.next_symbol, self.reading.brought_symbol):
+            nn.init.normal_(head.weight, std=0.02, generator=generator)
+            nn.init.zeros_(head.bias)
         self.reading.watch(self.model)
         self._freeze_unused()
         self.modules: dict[str, nn.Module] = {"model": self.model, "reading": self.reading}
-        self.optimizers: dict[str, Optimizer] = build_optimizers(
-            self.modules, muon_lr=config.muon_lr, adam_lr=config.adam_lr
-        )
+        self.optimizer: Optimizer = build_optimizer(self.modules.values(), config.learning_rate)
 
     def _freeze_unused(self) -> None:
         """A phase moves only the half it trains."""
@@ -119,20 +117,22 @@ class Trainer:
     def resume(self, checkpoint: Path, init_from: Path | None) -> int:
         """Load this phase's checkpoint, or another's weights; the step to go on from."""
         if checkpoint.exists():
-            return load_state(checkpoint, modules=self.modules, optimizers=self.optimizers)[0]
+            return load_state(
+                checkpoint, modules=self.modules, optimizers={"adam": self.optimizer}
+            )[0]
         if init_from is not None:
             load_state(init_from, modules=self.modules, optimizers={})
         return 0
 
     def save(self, checkpoint: Path, step: int) -> None:
         """Write the state after `step` steps."""
-        save_state(checkpoint, step=step, modules=self.modules, optimizers=self.optimizers)
+        save_state(checkpoint, step=step, modules=self.modules, optimizers={"adam": self.optimizer})
 
     def step(self, step: int) -> dict[str, float]:
         """One optimizer step; the losses by name. A loss that is not finite stops the run."""
         config = self.config
         factor = trapezoid(step, config.steps, warmup=config.warmup, decay_from=config.decay_from)
-        scale_learning_rates(self.optimizers, factor)
+        set_learning_rate(self.optimizer, factor * config.learning_rate)
         losses = self.losses(step)
         total = losses["total"]
         if not torch.isfinite(total):
@@ -140,9 +140,8 @@ class Trainer:
         total.backward()
         parameters = [p for m in self.modules.values() for p in m.parameters()]
         nn.utils.clip_grad_norm_(parameters, config.grad_clip)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         return {name: value.item() for name, value in losses.items()}
 
     def losses(self, step: int) -> dict[str, Tensor]:
@@ -226,14 +225,15 @@ class Trainer:
         return draw_flow(self.config.model, frames // self.config.model.patch_size, generators)
 
     def _reading(
-        self, batch: TrainingBatch, outputs: Tensor, lyrics_at: int, sequence_at: int
+        self, batch: TrainingBatch, outputs: Tensor, lyrics_at: int, bos_at: int
     ) -> dict[str, Tensor]:
-        attention = self.reading.attention_loss(
-            self.model, batch.next_symbol, lyrics_at=lyrics_at, sequence_at=sequence_at
+        looked, brought = self.reading.attention_losses(
+            self.model, batch.next_symbol, batch.next_id, lyrics_at=lyrics_at, bos_at=bos_at
         )
         symbol = self.reading.symbol_loss(outputs, batch.next_id)
         return {
-            "guidance": self.config.guidance_weight * attention,
+            "guidance": self.config.guidance_weight * looked,
+            "brought": self.config.symbol_weight * brought,
             "symbol": self.config.symbol_weight * symbol,
         }
 
