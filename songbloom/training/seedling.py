@@ -93,7 +93,7 @@ def song_folders(corpus: Path) -> list[Path]:
 
 @torch.inference_mode()
 def encode_corpus(corpus: Path, vae_folder: Path, output: Path, on_progress: Progress) -> None:
-    """Latents (fp16), one file a song, bound to the VAE's hash; files made with this VAE are kept."""
+    """Latents (fp16), one file a song, bound to the VAE's hash; files of this VAE are kept."""
     vae = seedling_vae.load_vae(vae_folder)
     hashes = {"vae": sha256(vae_folder / "weights.safetensors")}
     folders = song_folders(corpus)
