@@ -19,7 +19,7 @@ def doctor(
 
     Names the devices and the attention in use, and checks the hash of every model's files.
     """
-    loaded = options.load(context, "models")
+    loaded = options.load(context)
 
     from songbloom.doctor import examine  # imports torch
 

@@ -67,7 +67,7 @@ def import_release(
 
     No pickled code is run. Missing or unexpected tensors are refused by name.
     """
-    target = out or options.models_folder(options.load(context, "models")) / (name or folder.name)
+    target = out or options.models_folder(options.load(context)) / (name or folder.name)
 
     from songbloom.model.release import import_release as import_folder  # imports torch
 
@@ -110,8 +110,9 @@ def pull(
 
     loaded = options.load(context, "hub")
     settings = loaded.config.hub
-    if as_json or not output.shows_progress():
+    if as_json or not output.shows_progress():  # the hub client draws bars of its own
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     path = hub.pull(
         name,
         repos=settings.repos(),
@@ -139,7 +140,7 @@ def models(
 
     from songbloom import hub
 
-    found = hub.installed(options.models_folder(options.load(context, "models")))
+    found = hub.installed(options.models_folder(options.load(context)))
     if as_json:
         output.result_json({"models": [dataclasses.asdict(model) for model in found]})
         return

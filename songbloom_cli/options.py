@@ -41,13 +41,14 @@ def completing(known: _Words) -> Callable[[str], list[str]]:
     return complete
 
 
-def load(context: typer.Context, table: str) -> config.Loaded:
-    """Configuration of a command, with its flags that are keys of `table`, and its --config.
+def load(context: typer.Context, table: str | None = None) -> config.Loaded:
+    """Configuration of a command: what --config names, under its flags that are keys of `table`.
 
     A flag's parameter is called like its key.
     """
     given = context.params
-    flags = {f"{table}.{key}": given[key] for key in config.keys(table) if key in given}
+    keys = config.keys(table) if table else ()
+    flags = {f"{table}.{key}": given[key] for key in keys if key in given}
     return config.load(given.get("config"), flags=flags)
 
 

@@ -27,7 +27,7 @@ def show(
     """Print every setting as TOML, as the other commands would take it."""
     from songbloom.config import keys, tables, toml_value
 
-    loaded = options.load(context, "generate")
+    loaded = options.load(context)
     values = dataclasses.asdict(loaded.config)
     if as_json:
         report = {"path": loaded.path, **values}

@@ -36,7 +36,7 @@ def test_light_commands_import_nothing_heavy(args: tuple[str, ...]) -> None:
 
 
 def test_help_is_quick() -> None:
-    """`--help` costs under 0.3 s of processor time, the best of five (a busy machine stays fair)."""
+    """`--help` costs under 0.3 s of processor time: the best of five, fair on a busy machine."""
 
     def cost() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
