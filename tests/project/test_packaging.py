@@ -1,0 +1,120 @@
+"""The project around the code: what is shipped, what is named, what is pinned."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from songbloom import __version__, toml
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+TOP_LEVEL = {
+    ".ci",
+    ".gitignore",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "benchmarks",
+    "config.toml.example",
+    "constraints.txt",
+    "examples",
+    "man",
+    "pyproject.toml",
+    "songbloom",
+    "songbloom_cli",
+    "tests",
+}
+
+
+def tracked() -> list[Path]:
+    """Files that git knows, relative to the root."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [Path(name) for name in listed.split("\0") if name and (ROOT / name).exists()]
+
+
+def test_top_level() -> None:
+    """The top of the tree holds the agreed entries and no others."""
+    assert {path.parts[0] for path in tracked()} <= TOP_LEVEL
+
+
+def test_every_data_file_is_shipped() -> None:
+    """Whatever lies in the package beside Python files is matched by package-data."""
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["songbloom"]
+    package = ROOT / "songbloom"
+    shipped = {path for pattern in patterns for path in package.glob(pattern)}
+    for path in tracked():
+        if path.parts[0] == "songbloom" and path.suffix != ".py":
+            assert ROOT / path in shipped, f"{path} would be missing from an installed songbloom"
+
+
+def test_version_is_one() -> None:
+    """pyproject.toml and the package agree on the version."""
+    assert PYPROJECT["project"]["version"] == __version__
+
+
+def test_extras_in_error_texts_exist() -> None:
+    """Every `songbloom[extra]` that a message tells users to install is an extra."""
+    known = set(PYPROJECT["project"]["optional-dependencies"])
+    found = set()
+    for path in tracked():
+        if path.parts[0] in ("songbloom", "songbloom_cli", "README.md"):
+            text = (ROOT / path).read_bytes().decode("utf-8", "ignore")
+            found |= set(re.findall(r"songbloom\[([a-z]+)\]", text))
+    assert found and found <= known
+
+
+def test_torch_is_the_pinned_one() -> None:
+    """No dependency has replaced the torch that the constraints pin."""
+    pins = (ROOT / "constraints.txt").read_text("utf-8")
+    pinned = re.search(r"^torch==(\S+)$", pins, re.MULTILINE)
+    assert pinned and version("torch").split("+")[0] == pinned.group(1)
+
+
+def test_core_does_not_want_what_breaks_cpu_machines() -> None:
+    """torchaudio and torchvision, which replace or break a CPU torch, are in no dependency list."""
+    project = PYPROJECT["project"]
+    wanted = " ".join(
+        [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    )
+    assert not re.search(r"torch(audio|vision)|\bclick\b", wanted)
+
+
+def test_continuous_integration_runs_make_test() -> None:
+    """.ci/run is executable and calls `make test`, which checks lint, format, types and tests."""
+    run = ROOT / ".ci" / "run"
+    assert run.stat().st_mode & 0o111
+    assert "\nmake test\n" in run.read_text("utf-8")
+    planned = subprocess.run(
+        ["make", "-n", "test", "song"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    for command in (
+        "ruff check .",
+        "ruff format --check .",
+        "mypy",
+        "pytest",
+        "songbloom generate",
+    ):
+        assert command in planned
+
+
+def test_no_paths_of_one_machine() -> None:
+    """No tracked text names a folder of the machine it was written on."""
+    marks = re.compile(
+        rb"(^|[^A-Za-z0-9_.])/(wor" + rb"k|far" + rb"m|roo" + rb"t|hom" + rb"e)/[a-z]"
+    )
+    for path in tracked():
+        if path.suffix not in (".safetensors", ".npz", ".gz", ".pt", ".ckpt", ".flac", ".wav"):
+            assert not marks.search((ROOT / path).read_bytes()), path
+
+
+def test_python_versions() -> None:
+    """This Python is one that the package says it runs on."""
+    assert PYPROJECT["project"]["requires-python"] == ">=3.10,<3.14"
+    assert (3, 10) <= sys.version_info[:2] < (3, 14)
