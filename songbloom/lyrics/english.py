@@ -10,7 +10,9 @@ import re
 import unicodedata
 from importlib import resources
 
-from songbloom.lyrics import lexicon, predictor
+import wordsegment
+
+from songbloom.lyrics import lexicon
 from songbloom.lyrics.numbers import spell_numbers
 
 _SPOKEN = re.compile(r"[^ A-Za-z'.,?!\-]")
@@ -22,15 +24,11 @@ _HOT = {
     "json": "JH EY1 S AH0 N",
 }
 # What a tagger says of the bare word where that is not a noun.
-_BARE_TAGS = {
-    **dict.fromkeys(
-        "collect combine conduct convert dictate excise impress incorporate initiate invite "
-        "refuse regenerate resume rethink".split(),
-        "VB",
-    ),
-    "used": "VBN",
-    "closer": "JJR",
-}
+_BARE_VERBS = (
+    "collect combine conduct convert dictate excise impress incorporate initiate invite refuse "
+    "regenerate resume rethink"
+)
+_BARE_TAGS = {**dict.fromkeys(_BARE_VERBS.split(" "), "VB"), "used": "VBN", "closer": "JJR"}
 
 
 def pronounce(text: str) -> list[str]:
@@ -70,6 +68,8 @@ def _word(word: str) -> tuple[str, ...]:
         return _possessive(_word(owner[1]))
     parts = _segmenter().segment(word)
     if len(parts) == 1:
+        from songbloom.lyrics import predictor  # needs numpy, which few lyrics do
+
         return predictor.predict(word)
     return tuple(phone for part in parts for phone in _word(part))
 
@@ -107,10 +107,8 @@ def _heteronyms() -> dict[str, tuple[tuple[str, ...], tuple[str, ...], str]]:
 
 
 @functools.cache
-def _segmenter():  # type: ignore[no-untyped-def]
+def _segmenter() -> "wordsegment.Segmenter":
     """The word segmenter with its counts; almost a second, and few lyrics need it."""
-    import wordsegment
-
     segmenter = wordsegment.Segmenter()
     segmenter.load()
     return segmenter

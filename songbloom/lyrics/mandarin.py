@@ -8,10 +8,13 @@ in 吹 "ch ui1"; 5 is the neutral tone.
 import functools
 from collections.abc import Callable
 from importlib import resources
-from typing import NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from songbloom.lyrics import tone_sandhi
 from songbloom.lyrics.tone_sandhi import Word
+
+if TYPE_CHECKING:
+    import jieba
 
 # Characters that the released front end reads as others: 嗯 and 呣 have no vowel of their own.
 _READ_AS = {"嗯": "恩", "呣": "母"}
@@ -96,10 +99,11 @@ def _readers() -> _Readers:
     import jieba.posseg
     import pypinyin
 
-    tokenizer, tags = _dictionary(jieba.Tokenizer())
+    tokenizer = jieba.Tokenizer()
+    tags = _load_dictionary(tokenizer)
 
     class Tagger(jieba.posseg.POSTokenizer):
-        def load_word_tag(self, dictionary) -> None:  # type: ignore[no-untyped-def]
+        def load_word_tag(self, dictionary: IO[bytes]) -> None:
             dictionary.close()
             self.word_tag_tab = tags
 
@@ -107,11 +111,13 @@ def _readers() -> _Readers:
 
     def read(text: str, style: pypinyin.Style) -> list[str]:
         text = "".join(_READ_AS.get(letter, letter) for letter in text)
-        return list(
-            pypinyin.lazy_pinyin(
-                text, style=style, neutral_tone_with_five=True, errors=lambda rest: [""] * len(rest)
-            )
+        syllables = pypinyin.pinyin(
+            text,
+            style=style,
+            neutral_tone_with_five=True,
+            errors=_no_reading,  # type: ignore[arg-type]  # a list is what it takes
         )
+        return [readings[0] for readings in syllables]
 
     return _Readers(
         cut=lambda text: [Word(pair.word, pair.flag) for pair in tagger.cut(text)],
@@ -121,27 +127,27 @@ def _readers() -> _Readers:
     )
 
 
-def _dictionary(tokenizer):  # type: ignore[no-untyped-def]
-    """`tokenizer` with jieba's own word counts, and the words' tags.
+def _no_reading(letters: str) -> list[str]:
+    return [""] * len(letters)
+
+
+def _load_dictionary(tokenizer: "jieba.Tokenizer") -> dict[str, str]:
+    """Fill `tokenizer` with jieba's own word counts; the words' tags.
 
     jieba would read its dictionary twice and keep a cache in the shared temporary folder, which
     another user could fill; this reads it once, in half the time, and writes nothing.
     """
-    counts: dict[str, int] = {}
-    tags: dict[str, str] = {}
     with tokenizer.get_dict_file() as stream:
-        for line in stream.read().decode("utf-8").splitlines():
-            word, count, tag = line.split(" ")
-            counts[word] = int(count)
-            tags[word] = tag
-    total = sum(counts.values())
-    for word in tags:
-        for end in range(len(word) - 1, 0, -1):  # the cutter walks by prefixes that are keys
-            if word[:end] in counts:
-                break
-            counts[word[:end]] = 0
-    tokenizer.FREQ, tokenizer.total, tokenizer.initialized = counts, total, True
-    return tokenizer, tags
+        fields = stream.read().decode("utf-8").split()
+    words, numbers = fields[::3], [int(count) for count in fields[1::3]]
+    counts = dict(zip(words, numbers, strict=True))
+    for word in words:  # the cutter finds words by walking over prefixes, which must be keys
+        prefix = word[:-1]
+        while prefix and prefix not in counts:
+            counts[prefix] = 0
+            prefix = prefix[:-1]
+    tokenizer.FREQ, tokenizer.total, tokenizer.initialized = counts, sum(numbers), True
+    return dict(zip(words, fields[2::3], strict=True))
 
 
 @functools.cache

@@ -5,15 +5,18 @@
 
 import re
 
-_ONES = (
+_ONE_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen"
-).split(" ")
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split(" ")
-_POWERS = (
-    " thousand million billion trillion quadrillion quintillion sextillion septillion octillion "
+)
+_TEN_WORDS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety"
+_POWER_WORDS = (
+    "thousand million billion trillion quadrillion quintillion sextillion septillion octillion "
     "nonillion decillion"
-).split(" ")
+)
+_ONES = _ONE_WORDS.split(" ")
+_TENS = _TEN_WORDS.split(" ")
+_POWERS = _POWER_WORDS.split(" ")
 _ORDINALS = {
     "one": "first",
     "two": "second",
@@ -23,7 +26,7 @@ _ORDINALS = {
     "nine": "ninth",
     "twelve": "twelfth",
 }
-_MOST_DIGITS = 3 * len(_POWERS)
+_MOST_DIGITS = 3 * (len(_POWERS) + 1)
 
 _POUNDS = re.compile(r"£([0-9]+)")
 _ORDINAL = re.compile(r"([0-9]+)(?:st|nd|rd|th)")
@@ -81,7 +84,7 @@ def _cardinal(value: int, joint: str) -> str:
 
 def _thousands(value: int, joint: str) -> str:
     groups: list[str] = []
-    for power in _POWERS[1:]:
+    for power in _POWERS:
         value, group = divmod(value, 1000)
         if group:
             groups.insert(0, f"{_below_thousand(group, joint)} {power}")

@@ -11,7 +11,8 @@ from importlib import resources
 from typing import NamedTuple
 
 _NOT, _ONE = "不", "一"
-_LASTING_TONE = frozenset("男子 女子 分子 原子 量子 莲子 石子 瓜子 电子 人人 虎虎".split(" "))
+_LASTING_TONE_WORDS = "男子 女子 分子 原子 量子 莲子 石子 瓜子 电子 人人 虎虎"
+_LASTING_TONE = frozenset(_LASTING_TONE_WORDS.split(" "))
 _PARTICLES = frozenset("吧呢哈啊呐噻嘛吖嗨呐哦哒额滴哩哟喽啰耶喔诶的地得")
 _COUNTED = frozenset("几有两半多各整每做是")
 _ASPECT_TAGS = frozenset({"ul", "uz", "ug"})
@@ -156,9 +157,9 @@ def _with_neutral(word: Word, finals: list[str], parts: tuple[str, str]) -> list
         doubled = text[place] == text[place - 1] and tag[:1] in ("n", "v", "a")
         if doubled and text not in _LASTING_TONE:
             finals = _retoned(finals, place, "5")
-    place = _neutral_place(text, tag)
-    if place is not None:
-        finals = _retoned(finals, place, "5")
+    neutral = _neutral_place(text, tag)
+    if neutral is not None:
+        finals = _retoned(finals, neutral, "5")
     for part, end in zip(parts, (len(parts[0]), len(text)), strict=True):
         if _ends_neutral(part):
             finals = _retoned(finals, end - 1, "5")

@@ -1,0 +1,113 @@
+"""Section tags: the seven of the released models, and what people write instead of them."""
+
+import difflib
+import re
+from typing import NamedTuple
+
+VOCAL_TAGS = ("verse", "chorus", "bridge")
+NON_VOCAL_TAGS = ("intro", "outro", "inst", "silence")
+TAGS = VOCAL_TAGS + NON_VOCAL_TAGS
+
+_NAMES = {
+    "verse": "verse,vers,strophe,stanza,pre chorus,prechorus,pre hook,rap,spoken,spoken word,"
+    "主歌,导歌",
+    "chorus": "chorus,refrain,hook,post chorus,postchorus,chorus repeat,副歌",
+    "bridge": "bridge,middle eight,middle 8,桥段,过渡",
+    "intro": "intro,introduction,opening,prelude,前奏,序曲",
+    "outro": "outro,ending,end,coda,fade out,fade,尾奏,结尾",
+    "inst": "inst,instrumental,instrumental break,interlude,solo,break,breakdown,drop,build,"
+    "build up,buildup,instrumental solo,music,间奏,独奏",
+    "silence": "silence,pause,静音",
+}
+TAG_OF_NAME = {name: tag for tag, names in _NAMES.items() for name in names.split(",")}
+# Names that are a tag even without brackets or a colon when they fill a line.
+_UNMISTAKABLE = ("verse", "chorus", "pre chorus", "intro", "outro", "主歌", "副歌", "前奏", "尾奏")
+
+_OPEN, _CLOSE = "[【{(（<", "]】})）>"
+_BRACKETED = re.compile(
+    rf"([{re.escape(_OPEN)}])([^{re.escape(_OPEN + _CLOSE)}]*)[{re.escape(_CLOSE)}]"
+)
+_SURE_BRACKETS = "[【{"
+_BETWEEN_TAGS = " ,\t:："
+_LABEL = re.compile(r"([^\W\d_][\w \-]{0,30}?)\s*[:：]\s*(.*)")
+_MARKUP = "#*_ \t"
+_NUMBERING = re.compile(r"\b(?:\d+|[ivx]+|one|two|three|x\s?\d+|\d+\s?x)\b|[xX×]\s?\d+|\d+")
+_EXTRAS = re.compile(r"[:：|,，(（/–—]| - ")
+
+
+class TagLine(NamedTuple):
+    """A line that names sections: tags in order, names nobody knows, the words behind them.
+
+    Without any tag the unknown names open a verse.
+    """
+
+    tags: tuple[str, ...]
+    unknown: tuple[str, ...]
+    rest: str
+
+
+def tag_of(name: str) -> str | None:
+    """The tag that `name` means, brackets off ("Verse 1", "Guitar Solo", "HOOK x2"), or None."""
+    plain = _plain(name)
+    words = plain.split(" ")
+    return TAG_OF_NAME.get(plain) or TAG_OF_NAME.get(words[-1]) or TAG_OF_NAME.get(words[0])
+
+
+def nearest_tag(name: str) -> str:
+    """The tag whose names are spelled most like `name`; verse if none is."""
+    close = difflib.get_close_matches(_plain(name), TAG_OF_NAME, n=1, cutoff=0.5)
+    return TAG_OF_NAME[close[0]] if close else "verse"
+
+
+def read_tag_line(line: str) -> TagLine | None:
+    """What the line names, or None for a line of words.
+
+    Square and curly brackets always hold a tag; round and pointed ones only where the name is
+    known, because "(ooh ooh)" is sung. "Chorus:" and an unmistakable bare "Verse 2" count too.
+    """
+    text = line.strip().strip(_MARKUP)
+    if found := _read_brackets(text):
+        return found
+    if label := _LABEL.fullmatch(text):
+        tag = TAG_OF_NAME.get(_plain(label[1]))
+        return TagLine((tag,), (), label[2]) if tag else None
+    if len(text) <= 30 and _plain(text) in _UNMISTAKABLE:
+        return TagLine((TAG_OF_NAME[_plain(text)],), (), "")
+    return None
+
+
+def _read_brackets(text: str) -> TagLine | None:
+    """Tags at the head of the line, commas and spaces between them.
+
+    A name that nobody knows is a verse, or nothing beside one that is known: [Verse][Female].
+    """
+    tags: list[str] = []
+    unknown: list[str] = []
+    place = 0
+    while match := _BRACKETED.match(text, place):
+        name, sure = match[2].strip(), match[1] in _SURE_BRACKETS
+        tag = tag_of(name) if sure or _is_short(name) else None
+        if tag:
+            tags.append(tag)
+        elif sure and name:
+            unknown.append(name)
+        else:
+            break
+        place = match.end()
+        while place < len(text) and text[place] in _BETWEEN_TAGS:
+            place += 1
+    if not tags and not unknown:
+        return None
+    return TagLine(tuple(tags), tuple(unknown), text[place:].strip())
+
+
+def _is_short(name: str) -> bool:
+    """A name of two words at most: "(guitar solo)" is one, "(I need a break)" is sung."""
+    return len(_plain(name).split(" ")) <= 2
+
+
+def _plain(name: str) -> str:
+    """Lower case, without numbers, performers' names and punctuation: "Pre-Chorus 2: Ann"."""
+    head = _EXTRAS.split(name.strip().lower(), maxsplit=1)[0]
+    head = _NUMBERING.sub(" ", head.replace("-", " ")) if head not in TAG_OF_NAME else head
+    return " ".join(head.replace("_", " ").split())
