@@ -18,6 +18,9 @@ from songbloom.model.sketch_symbols import NUM_CODES, PHONES, split_code
 from songbloom.units import Seconds, frames_to_seconds
 
 
+_LEAST_HEARD = 1 / 3  # of a line's phones; fewer match by chance alone
+
+
 @dataclass(frozen=True)
 class TimedLine:
     """A line and where it is sung, in seconds; None where it was not found."""
@@ -72,14 +75,15 @@ def _spread(lines: Sequence[tuple[int, str]], duration: Seconds) -> list[Span]:
 
 
 def _heard(lines: Sequence[tuple[int, str]], sketch: np.ndarray) -> list[Span]:
-    """Line times from the frames whose phones match the line's, None where none of them does."""
-    asked = [(phone, i) for i, (_, text) in enumerate(lines) for phone in _phones(text)]
+    """Line times from the frames whose phones match the line's, None where too few of them do."""
+    spoken = [_phones(text) for _, text in lines]
+    asked = [(phone, i) for i, phones in enumerate(spoken) for phone in phones]
     runs = _runs(split_code(sketch)[0])
     matches = _align([phone for phone, _ in asked], [phone for phone, _, _ in runs])
     spans: list[Span] = []
     for number in range(len(lines)):
         mine = [runs[run] for at, run in matches if asked[at][1] == number]
-        if mine:
+        if len(mine) >= max(1.0, _LEAST_HEARD * len(spoken[number])):
             times = frames_to_seconds(mine[0][1]), frames_to_seconds(mine[-1][2])
             spans.append((round(times[0], 3), round(times[1], 3)))
         else:

@@ -63,8 +63,8 @@ def lyric_symbols(score: Score) -> tuple[list[int], list[tuple[int, float]]]:
     for phone in score.phones:
         phone_starts[phone.word].append(phone.start)
     line_words: dict[int, list[int]] = defaultdict(list)
-    for number, word in enumerate(score.words):
-        line_words[word.line].append(number)
+    for number, sung in enumerate(score.words):
+        line_words[sung.line].append(number)
     symbols: list[int] = []
     starts: list[tuple[int, float]] = []
     for number, section in enumerate(score.sections):
@@ -74,16 +74,21 @@ def lyric_symbols(score: Score) -> tuple[list[int], list[tuple[int, float]]]:
         symbols += [index[f"[{section.tag}]"]] * tags
         for line in lines:
             symbols += [index["."]] if line != lines[0] else []
-            for word_number in line_words[line]:
-                said, at = _said(score.words[word_number].text), phone_starts[word_number]
+            words = line_words[line]
+            for word in words:
+                # "one.two" is one piece: beside a period a word is never a symbol of its own.
+                joined = (word == words[0] and line != lines[0]) or (
+                    word == words[-1] and line != lines[-1]
+                )
+                said, at = _said(score.words[word].text, alone=not joined), phone_starts[word]
                 starts += [(len(symbols) + i, at[min(i, len(at) - 1)]) for i in range(len(said))]
                 symbols += [index[symbol] for symbol in said]
     return symbols, starts
 
 
-def _said(word: str) -> list[str]:
+def _said(word: str, *, alone: bool) -> list[str]:
     """A word's symbols: itself where it is one (a quirk of the release), else its phones."""
-    if word in RELEASE_VOCABULARY:
+    if alone and word in RELEASE_VOCABULARY:
         return [word]
     phones = lookup(word)
     if phones is None:
