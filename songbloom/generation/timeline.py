@@ -17,7 +17,6 @@ from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
 from songbloom.model.sketch_symbols import NUM_CODES, PHONES, split_code
 from songbloom.units import Seconds, frames_to_seconds
 
-
 _LEAST_HEARD = 1 / 3  # of a line's phones; fewer match by chance alone
 
 
