@@ -25,6 +25,7 @@ from songbloom.units import SAMPLE_RATE
 FRAME_MS = 5.0
 _FRAME = FRAME_MS / 1000.0
 SPEAKING_RATE = 110  # words a minute: slow speech has long, clear vowels
+VOICE_ONSET = 0.05  # seconds in which a vowel may still be the breath of the stop before it
 MARGIN = 0.08  # seconds rendered before and after a line
 _MNEMONICS = {
     "AA": "A:", "AE": "a", "AH": "V", "AO": "O:", "AW": "aU", "AY": "aI", "B": "b", "CH": "tS",
@@ -213,9 +214,9 @@ def _sing_line(
 
     begin = line.start - MARGIN
     times = np.arange(begin, line.end + MARGIN, _FRAME)
-    envelope, aperiodicity = _analyse(spoken, voice)
+    envelope, aperiodicity, periodic = _analyse(spoken, voice)
     source = _warp(times, phones, spoken.spans) / _FRAME
-    voiced = _voiced(times, phones)
+    voiced = _voiced(times, phones, periodic[np.minimum(source.astype(int), len(periodic) - 1)])
     f0 = np.where(voiced, 440.0 * 2 ** ((_pitch(score, times, phones) - 69.0) / 12.0), 0.0)
     frames = np.exp(_at(np.log(envelope + 1e-16), source))
     noise = np.where(voiced[:, None], _at(aperiodicity, source), 1.0)
@@ -226,8 +227,8 @@ def _sing_line(
     return soxr.resample(wave, spoken.sample_rate, SAMPLE_RATE, quality="HQ")
 
 
-def _analyse(spoken: Spoken, voice: Voice) -> tuple[np.ndarray, np.ndarray]:
-    """Spectral envelope and aperiodicity `[frames, bins]`."""
+def _analyse(spoken: Spoken, voice: Voice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Spectral envelope and aperiodicity `[frames, bins]`, and which frames are voiced."""
     import pyworld
 
     rate, samples = spoken.sample_rate, np.ascontiguousarray(spoken.samples)
@@ -240,7 +241,7 @@ def _analyse(spoken: Spoken, voice: Voice) -> tuple[np.ndarray, np.ndarray]:
         lower = np.minimum(bins / voice.formant, bins[-1])
         envelope = np.exp(_at(np.log(envelope.T + 1e-16), lower).T)
         envelope = np.ascontiguousarray(envelope)
-    return envelope, aperiodicity
+    return envelope, aperiodicity, f0 > 0
 
 
 def _warp(
@@ -274,11 +275,13 @@ def _knots(phone: Phone, said: float) -> list[tuple[float, float]]:
     ]
 
 
-def _voiced(times: np.ndarray, phones: tuple[Phone, ...]) -> np.ndarray:
+def _voiced(times: np.ndarray, phones: tuple[Phone, ...], periodic: np.ndarray) -> np.ndarray:
+    """Which frames have a pitch: voiced phones, but for the breath at a vowel's start."""
     starts = np.array([phone.start for phone in phones])
     number = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, len(phones) - 1)
     table = np.array([base(phone.symbol) not in UNVOICED for phone in phones])
-    return table[number]
+    fresh = times - starts[number] < VOICE_ONSET
+    return table[number] & (periodic | ~fresh)
 
 
 def _pitch(score: Score, times: np.ndarray, phones: tuple[Phone, ...]) -> np.ndarray:

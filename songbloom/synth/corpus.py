@@ -1,0 +1,230 @@
+"""A folder of synthetic songs: made in parallel, resumable, the same bytes for the same seed."""
+
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from songbloom import audio
+from songbloom.errors import SongBloomError, UsageError
+from songbloom.synth import backing
+from songbloom.synth.render import render
+from songbloom.synth.score import Score, compose
+from songbloom.synth.voice import Speaker, check_installed
+from songbloom.units import SAMPLE_RATE, Seconds
+
+STEMS = ("audio", "vocals", "backing")
+MEAN_DURATION: Seconds = 27.0  # of a song, over many seeds
+BYTES_PER_SECOND = 420_000  # of song: three 24-bit stereo FLAC files
+CPU_PER_SECOND = 0.12  # of song, seconds of one 2.5 GHz core
+
+OnProgress = Callable[[int, int, Seconds], None]  # songs done, songs in all, seconds of audio done
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """What a run would make: `duration` seconds of audio, of which `done` songs are there."""
+
+    songs: int
+    done: int
+    duration: Seconds
+    bytes: int
+    cpu_seconds: Seconds
+
+
+@dataclass(frozen=True)
+class CorpusReport:
+    """What a run made: `made` new songs, `kept` that were there; `duration` of all, in seconds."""
+
+    output: Path
+    made: int
+    kept: int
+    duration: Seconds
+
+
+def plan_corpus(
+    output: Path,
+    *,
+    seed: int,
+    songs: int | None = None,
+    hours: float | None = None,
+    split: str = "train",
+) -> CorpusPlan:
+    """Songs, audio, disk and processor time of `make_corpus` with the same arguments."""
+    scores = list(_scores(seed, songs, hours, split))
+    missing = [score for score in scores if not is_done(song_folder(output, score.index))]
+    left = sum(score.duration for score in missing)
+    return CorpusPlan(
+        songs=len(scores),
+        done=len(scores) - len(missing),
+        duration=sum(score.duration for score in scores),
+        bytes=round(left * BYTES_PER_SECOND),
+        cpu_seconds=left * CPU_PER_SECOND,
+    )
+
+
+def make_corpus(
+    output: Path,
+    *,
+    seed: int,
+    songs: int | None = None,
+    hours: float | None = None,
+    split: str = "train",
+    workers: int | None = None,
+    on_progress: OnProgress | None = None,
+) -> CorpusReport:
+    """Write `songs` songs, or as many as fill `hours`, into folders `output/song_00001` and on.
+
+    A song depends on `(seed, split, its number)` alone, so `workers` (default: one a core) changes
+    nothing, a longer corpus begins with a shorter one, and songs that are there are not made again.
+    A folder appears whole or not at all. `UsageError` when `output` holds another seed's songs,
+    `MissingAssetError` without the `synth` extra.
+    """
+    check_installed()
+    scores = list(_scores(seed, songs, hours, split))
+    _claim(output, seed, split)
+    missing = [score for score in scores if not is_done(song_folder(output, score.index))]
+    wanted = sum(score.duration for score in scores)
+    seconds = wanted - sum(score.duration for score in missing)
+    count = len(scores) - len(missing)
+    for duration in _make_all(output, missing, workers or os.cpu_count() or 1):
+        count, seconds = count + 1, seconds + duration
+        if on_progress:
+            on_progress(count, len(scores), seconds)
+    return CorpusReport(output, len(missing), len(scores) - len(missing), wanted)
+
+
+def song_folder(output: Path, index: int) -> Path:
+    """Where song number `index` (from 0) lies."""
+    return Path(output) / f"song_{index + 1:05d}"
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a song is there. Folders appear by one rename, so one file tells."""
+    return (folder / "truth.json").is_file()
+
+
+def load_score(folder: Path) -> Score:
+    """The score of a song folder. `SongBloomError` when it is missing or no score."""
+    path = Path(folder) / "truth.json"
+    try:
+        return Score.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SongBloomError(
+            f"{path}: is not a synthetic song's score ({error})",
+            "Make the song again: songbloom synth --songs 1 -o DIR",
+        ) from error
+
+
+def write_song(folder: Path, score: Score, speaker: Speaker) -> None:
+    """Render a score into `folder`: three sound files, the lyrics and the truth."""
+    sound = render(score, speaker)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        for name, stem in zip(STEMS, (sound.mix, sound.vocals, sound.backing), strict=True):
+            audio.save(temporary / f"{name}.flac", stem, SAMPLE_RATE)
+        (temporary / "lyrics.txt").write_text(score.lyrics, encoding="utf-8")
+        (temporary / "truth.json").write_text(truth(score), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # a half copy from elsewhere, without its truth
+        temporary.rename(folder)
+    except OSError as error:
+        raise SongBloomError(
+            f"{folder}: cannot be written ({error.strerror or error})",
+            "Choose another place with -o, or free some space there.",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def truth(score: Score) -> str:
+    """The text of truth.json: the score and where its instruments came from."""
+    return (
+        json.dumps({"instruments": backing.SOURCE} | json.loads(score.to_json()), indent=1) + "\n"
+    )
+
+
+def _scores(seed: int, songs: int | None, hours: float | None, split: str) -> Iterator[Score]:
+    """The scores of a corpus of that size, in order."""
+    if (songs is None) == (hours is None):
+        raise UsageError(
+            "how many songs: give either a number of songs or hours",
+            "For example --songs 20, or --hours 1.5.",
+        )
+    if (songs is not None and songs < 1) or (hours is not None and not 0 < hours <= 10_000):
+        raise UsageError("how many songs: expected at least one song, or 0-10000 hours")
+    seconds = 0.0
+    for index in itertools.count():
+        if index == songs or (hours is not None and seconds >= hours * 3600):
+            return
+        score = compose(seed, index, split=split)
+        seconds += score.duration
+        yield score
+
+
+def _claim(output: Path, seed: int, split: str) -> None:
+    """Refuse a folder of another seed or split: mixed, the songs would look like one corpus."""
+    for folder in sorted(Path(output).glob("song_*"))[:1]:
+        if not is_done(folder):
+            continue
+        first = load_score(folder)
+        if (first.seed, first.split) != (seed, split):
+            raise UsageError(
+                f"{output}: holds songs of seed {first.seed}, split {first.split}; "
+                f"not of seed {seed}, split {split}",
+                "Choose another folder with -o.",
+            )
+
+
+def _make_all(output: Path, scores: list[Score], workers: int) -> Iterator[Seconds]:
+    """Make songs in processes; yield each one's duration as it is done."""
+    if not scores:
+        return
+    if min(workers, len(scores)) == 1:
+        with Speaker() as speaker:
+            for score in scores:
+                write_song(song_folder(output, score.index), score, speaker)
+                yield score.duration
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(scores)), context, initializer=_start_worker)
+    try:
+        yield from _drain(pool, output, scores, workers)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _drain(
+    pool: ProcessPoolExecutor, output: Path, scores: list[Score], workers: int
+) -> Iterator[Seconds]:
+    """Keep two songs a worker queued: a full queue of a large corpus would hold every score."""
+    waiting: set[Future[Seconds]] = set()
+    for score in scores:
+        waiting.add(pool.submit(_make_one, str(output), score.seed, score.index, score.split))
+        while len(waiting) >= 2 * workers:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    while waiting:
+        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in done)
+
+
+_speaker: Speaker | None = None  # of this worker process
+
+
+def _start_worker() -> None:
+    global _speaker
+    _speaker = Speaker()
+
+
+def _make_one(output: str, seed: int, index: int, split: str) -> Seconds:
+    assert _speaker is not None
+    score = compose(seed, index, split=split)
+    write_song(song_folder(Path(output), index), score, _speaker)
+    return score.duration
