@@ -65,7 +65,7 @@ def resolve(name_or_path: str, folder: Path) -> Path:
     if name_or_path in RELEASES:
         hint = f"Fetch it: songbloom pull {name_or_path}"
     else:
-        hint = f"Installed: {names}. Others: songbloom pull NAME, or songbloom import FOLDER."
+        hint = f"Installed: {names}. Or name a folder with --model, or type: songbloom pull NAME"
     what = "no such model" if is_name else "no model folder (it has no model.json)"
     raise MissingAssetError(f"{name_or_path}: {what}", hint)
 

@@ -5,11 +5,12 @@ the released layout (`idx`, `lyrics`, `prompt_wav` a line).
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
-from songbloom import lyrics as lyrics_format
+from songbloom import lyrics as lyric_text
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics import Lyrics
 
@@ -33,7 +34,7 @@ def is_batch(lyrics: str) -> bool:
     return lyrics != STDIN and Path(lyrics).suffix.lower() == BATCH_SUFFIX
 
 
-def read_requests(lyrics: str, prompt: Path | None, stdin: TextIO) -> list[Request]:
+def read_requests(lyrics: str, prompt: Path | None, stdin: BinaryIO) -> list[Request]:
     """The songs that the lyrics argument asks for: a file, `-` for `stdin`, or a JSONL batch.
 
     `prompt` is the reference clip; in a batch it serves the items that name none. Raises
@@ -47,50 +48,17 @@ def read_requests(lyrics: str, prompt: Path | None, stdin: TextIO) -> list[Reque
             "No reference clip: the style of a song comes from about ten seconds of music",
             "Name one with --prompt CLIP.wav.",
         )
-    idx, source = ("song", "standard input") if lyrics == STDIN else (Path(lyrics).stem, lyrics)
-    text = _read_stdin(stdin) if lyrics == STDIN else _read_text(Path(lyrics))
-    return [Request(idx, lyrics_format.parse(text, source), _existing(prompt, "--prompt"))]
-
-
-def _read_stdin(stdin: TextIO) -> str:
-    try:
-        return _checked(stdin.read(), "standard input")
-    except UnicodeDecodeError as error:
-        raise _not_text("standard input") from error
-
-
-def _read_text(path: Path) -> str:
-    """A text file's content without a byte-order mark."""
-    try:
-        return _checked(path.read_text(encoding="utf-8-sig"), str(path))
-    except UnicodeDecodeError as error:
-        raise _not_text(str(path)) from error
-    except OSError as error:
-        raise SongBloomError(
-            f"{path}: lyrics cannot be read ({error.strerror or error})",
-            "Give a text file of lyrics, or - to read them from standard input.",
-        ) from error
-
-
-def _checked(text: str, source: str) -> str:
-    if "\0" in text:
-        raise _not_text(source)
-    return text
-
-
-def _not_text(source: str) -> SongBloomError:
-    return SongBloomError(
-        f"{source}: is not UTF-8 text, so not lyrics",
-        "Save the lyrics as plain text in UTF-8, one line of song a line.",
-    )
+    if lyrics == STDIN:
+        source = "standard input"
+        idx, words = "song", lyric_text.parse(lyric_text.decode(stdin.read(), source), source)
+    else:
+        idx, words = Path(lyrics).stem, lyric_text.read(Path(lyrics))
+    return [Request(idx, words, _existing(prompt, "--prompt"))]
 
 
 def _read_batch(path: Path, prompt: Path | None) -> list[Request]:
     requests: dict[str, Request] = {}
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
+    for where, line in _lines(path):
         request = _read_item(line, where, path.parent, prompt)
         if request.idx in requests:
             raise SongBloomError(
@@ -105,6 +73,22 @@ def _read_batch(path: Path, prompt: Path | None) -> list[Request]:
     return list(requests.values())
 
 
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """(where, text) of every line that is not blank."""
+    try:
+        with open(path, "rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                where = f"{path}:{number}"
+                text = lyric_text.decode(line, where)
+                if text.strip():
+                    yield where, text
+    except OSError as error:
+        raise SongBloomError(
+            f"{path}: cannot be read ({error.strerror or error})",
+            "Name a .jsonl file with a song a line, or a text file with lyrics.",
+        ) from error
+
+
 def _read_item(line: str, where: str, folder: Path, prompt: Path | None) -> Request:
     """One line of a batch. `prompt_wav` is looked for as it stands, then beside the batch file."""
     item = _parse_item(line, where)
@@ -117,7 +101,7 @@ def _read_item(line: str, where: str, folder: Path, prompt: Path | None) -> Requ
     reference = Path(clip)
     if not reference.exists() and (folder / clip).exists():
         reference = folder / clip
-    return Request(idx, lyrics_format.parse(item["lyrics"], where), _existing(reference, where))
+    return Request(idx, lyric_text.parse(item["lyrics"], where), _existing(reference, where))
 
 
 def _parse_item(line: str, where: str) -> dict[str, str]:

@@ -85,7 +85,7 @@ def generate(
     from songbloom.requests import read_requests
 
     loaded = options.load(context, "generate")
-    requests = read_requests(lyrics, prompt, sys.stdin)
+    requests = read_requests(lyrics, prompt, sys.stdin.buffer)
     settings = loaded.config.generate
     model_path = hub.resolve(settings.model, options.models_folder(loaded))
 

@@ -21,8 +21,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def read(lyrics: Path | str, prompt: Path | None, stdin: bytes = b"") -> list[Request]:
-    stream = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
-    return read_requests(str(lyrics), prompt, stream)
+    return read_requests(str(lyrics), prompt, io.BytesIO(stdin))
 
 
 def batch(folder: Path, *items: object) -> Path:
@@ -95,20 +94,20 @@ def test_batch_default_clip(tmp_path: Path, clip: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ((item(), "{"), ("line 2", "JSON")),
-        ((item(), "", "[1]"), ("line 3", "object")),
-        ((item(idx=...),), ("line 1", "'idx'")),
-        ((item(lyrics=...),), ("line 1", "'lyrics'")),
-        ((item(prompt_wav=...),), ("line 1", "prompt_wav", "--prompt")),
-        ((item(prompt_wav="gone.wav"),), ("line 1", "gone.wav")),
-        ((item(idx=None),), ("line 1", "null")),
-        ((item(idx=True),), ("line 1", "idx")),
-        ((item(lyrics=["x"]),), ("line 1", "lyrics")),
-        ((item(), item()), ("line 2", "'a'")),
-        ((item(idx="../a"),), ("line 1", "../a", "file name")),
-        ((item(idx=""),), ("line 1", "file name")),
-        ((item(idx="x" * 300),), ("line 1", "file name")),
-        ((item(lyrics=""),), ("line 1",)),
+        ((item(), "{"), ("jsonl:2:", "JSON")),
+        ((item(), "", "[1]"), ("jsonl:3:", "object")),
+        ((item(idx=...),), ("jsonl:1:", "'idx'")),
+        ((item(lyrics=...),), ("jsonl:1:", "'lyrics'")),
+        ((item(prompt_wav=...),), ("jsonl:1:", "prompt_wav", "--prompt")),
+        ((item(prompt_wav="gone.wav"),), ("jsonl:1:", "gone.wav")),
+        ((item(idx=None),), ("jsonl:1:", "null")),
+        ((item(idx=True),), ("jsonl:1:", "idx")),
+        ((item(lyrics=["x"]),), ("jsonl:1:", "lyrics")),
+        ((item(), item()), ("jsonl:2:", "'a'")),
+        ((item(idx="../a"),), ("jsonl:1:", "../a", "file name")),
+        ((item(idx=""),), ("jsonl:1:", "file name")),
+        ((item(idx="x" * 300),), ("jsonl:1:", "file name")),
+        ((item(lyrics=""),), ("jsonl:1:",)),
         (("",), ("no songs",)),
     ],
 )
