@@ -33,6 +33,7 @@ from songbloom.training.trainer import Phase, TrainConfig, Trainer, train
 from songbloom.units import SAMPLE_RATE
 
 Progress = Callable[[dict[str, Any]], None]
+PHASES: tuple[Phase, ...] = ("read", "listen", "paint")
 LICENCE = "Apache-2.0 (weights trained by this project on songs it synthesised)"
 
 
@@ -41,14 +42,17 @@ class Recipe:
     """What the embedded weights are made with. Steps are optimizer steps of each phase."""
 
     seed: int = 0
-    vae_steps: int = 8_000
+    vae_steps: int = 5_000
     sketch_steps: int = 3_000
-    read_steps: int = 1_700
-    read_frames: int = 1_200
-    paint_steps: int = 1_500
-    sing_steps: int = 1_200
-    sing_rate: float = 5e-4
-    sing_frames: int = 1_200
+    read_steps: int = 2_800
+    read_frames: int = 1_000
+    read_rate: float = 1e-3
+    listen_steps: int = 300
+    listen_frames: int = 1_000
+    listen_rate: float = 5e-4
+    paint_steps: int = 600
+    paint_frames: int = 1_600
+    paint_rate: float = 1.5e-3
 
 
 def make(
@@ -126,55 +130,37 @@ def load_examples(corpus: Path, features: Path) -> list[Example]:
 def train_phases(
     corpus: Path, features: Path, work: Path, recipe: Recipe, on_progress: Progress
 ) -> Path:
-    """Read, paint, then sing from both; returns the last checkpoint."""
-
-    def run(phase: Phase, **changes: Any) -> Path:
-        config = dataclasses.replace(phase_config(phase, recipe), **changes)
-        songs = [] if phase == "read" else load_examples(corpus, features)
-        start = merged if phase == "sing" else None
-        return train(
+    """Read, listen, then paint, each from the one before; returns the last checkpoint."""
+    checkpoint: Path | None = None
+    for phase in PHASES:
+        config = phase_config(phase, recipe)
+        checkpoint = train(
             config,
             work / phase,
-            examples=songs,
-            init_from=start,
-            on_log=lambda row: on_progress({"stage": phase, "of": config.steps, **row}),
+            examples=[] if phase == "read" else load_examples(corpus, features),
+            init_from=checkpoint,
+            on_log=_staged(on_progress, {"stage": phase, "of": config.steps}),
         )
+    assert checkpoint is not None
+    return checkpoint
 
-    merged = work / "sing" / "start.safetensors"
-    read, paint = run("read"), run("paint")
-    if not merged.exists():
-        merge(read, paint, merged)
-    return run("sing")
+
+def _staged(on_progress: Progress, stage: dict[str, Any]) -> Progress:
+    return lambda row: on_progress({**stage, **row})
 
 
 def phase_config(phase: Phase, recipe: Recipe) -> TrainConfig:
-    """A phase's settings."""
-    config = TrainConfig(model=preset("seedling"), phase=phase, steps=1, seed=recipe.seed)
-    if phase == "read":
-        return dataclasses.replace(
-            config, steps=recipe.read_steps, frames_per_step=recipe.read_frames
-        )
-    if phase == "paint":
-        return dataclasses.replace(config, steps=recipe.paint_steps)
-    return dataclasses.replace(
-        config,
-        steps=recipe.sing_steps,
-        frames_per_step=recipe.sing_frames,
-        learning_rate=recipe.sing_rate,
+    """A phase's settings: the recipe's `{phase}_steps`, `_frames` and `_rate`."""
+    values = dataclasses.asdict(recipe)
+    return TrainConfig(
+        model=preset("seedling"),
+        phase=phase,
+        seed=recipe.seed,
+        steps=values[f"{phase}_steps"],
+        frames_per_step=values[f"{phase}_frames"],
+        learning_rate=values[f"{phase}_rate"],
+        decay_from=0.5 if phase == "read" else 0.3,
     )
-
-
-def merge(read: Path, paint: Path, target: Path) -> None:
-    """One state: the sketch transformer that can read, and the DiT that can paint."""
-    with safe_open(read, "pt") as stream:
-        tensors = {k: stream.get_tensor(k) for k in stream.keys()}  # noqa: SIM118
-        metadata = stream.metadata()
-    with safe_open(paint, "pt") as stream:
-        painted = [k for k in stream.keys() if k.startswith("module/model/dit.")]  # noqa: SIM118
-        tensors |= {k: stream.get_tensor(k) for k in painted}
-    modules = {k: v for k, v in tensors.items() if k.startswith("module/")}
-    with atomic_path(target) as temporary:
-        save_file(modules, temporary, metadata=metadata)
 
 
 def assemble(

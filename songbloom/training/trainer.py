@@ -1,11 +1,12 @@
-"""The embedded SongBloom's trainer: `read` scores alone, `paint` the flow alone, then `sing` both.
+"""The embedded SongBloom's trainer, in phases that each move only what they teach.
 
-Phases of one run; each resumes from the last checkpoint of its own folder, and its data are a pure
-function of (seed, step), so a killed run ends in the same weights as an undisturbed one.
+* read: the sketch transformer on scores (no audio, milliseconds a song), with the reading losses
+* listen: the same on songs with audio: latents between the patches, a reference before the lyrics
+* paint: the DiT on those songs, hearing the hidden vectors of a sketch transformer at rest
+* sing: both at once, the flow loss reaching the sketch transformer through the hidden vectors
 
-* read: sketch transformer on scores (no audio, milliseconds a song), with the reading losses
-* paint: DiT alone on real latents, hidden vectors masked
-* sing: everything on songs with audio: the model's own objective plus the reading losses
+Each phase resumes from the last checkpoint of its own folder, and its data are a pure function of
+(seed, step), so a killed run ends in the same weights as an undisturbed one.
 """
 
 import dataclasses
@@ -26,14 +27,14 @@ from songbloom.errors import SongBloomError
 from songbloom.files import write_text
 from songbloom.model.config import ModelConfig
 from songbloom.model.patches import patchify, sketch_targets
-from songbloom.model.songbloom import Predictions, SongBloom, draw_flow
+from songbloom.model.songbloom import Losses, Predictions, SongBloom, draw_flow
 from songbloom.synth.score import compose
 from songbloom.training.auxiliary import ReadingLosses, prepare_tables
 from songbloom.training.examples import Example, TrainingBatch, collate, from_score
 from songbloom.training.optim import build_optimizer, set_learning_rate, trapezoid
 from songbloom.training.state import load_state, save_state
 
-Phase = Literal["read", "paint", "sing"]
+Phase = Literal["read", "listen", "paint", "sing"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def train(
 ) -> Path:
     """Run a phase to its last step, continuing where the folder's checkpoint stopped.
 
-    `examples` are the songs with latents (phases paint and sing). `init_from` is another phase's
+    `examples` are the songs with latents (all phases but read). `init_from` is another phase's
     checkpoint, whose weights (not optimizers) this one starts from. Returns the checkpoint.
     """
     trainer = Trainer(config, examples)
@@ -108,11 +109,14 @@ class Trainer:
         self.optimizer: Optimizer = build_optimizer(self.modules.values(), config.learning_rate)
 
     def _freeze_unused(self) -> None:
-        """A phase moves only the half it trains."""
-        phase = self.config.phase
+        """A phase moves only the half it teaches."""
         for name, parameter in self.model.named_parameters():
-            flow = name.startswith("dit.") or (phase == "paint" and "embedding" in name)
-            parameter.requires_grad_(phase == "sing" or flow == (phase == "paint"))
+            flow = name.startswith("dit.")
+            parameter.requires_grad_(self.config.phase == "sing" or flow == self._paints)
+
+    @property
+    def _paints(self) -> bool:
+        return self.config.phase == "paint"
 
     def resume(self, checkpoint: Path, init_from: Path | None) -> int:
         """Load this phase's checkpoint, or another's weights; the step to go on from."""
@@ -153,11 +157,9 @@ class Trainer:
             self.config.model,
             rng,
             corruption=self.config.corruption,
-            with_reference=self.config.phase == "sing",
+            with_reference=self.config.phase != "read",
         )
-        if self.config.phase == "paint":
-            return self._paint(batch, step)
-        return self._sing(batch, step)
+        return self._paint(batch, step) if self._paints else self._sing(batch, step)
 
     def _choose(self, step: int, rng: np.random.Generator) -> list[Example]:
         """Songs up to the frame budget: newly composed ones to read, or some of the corpus."""
@@ -180,41 +182,42 @@ class Trainer:
         return self.examples[int(rng.integers(0, len(self.examples)))]
 
     def _sing(self, batch: TrainingBatch, step: int) -> dict[str, Tensor]:
-        """The sketch loss with its reading losses, and the flow loss where there is audio."""
-        model, size = self.model, self.config.model.patch_size
-        latents = patchify(batch.batch.latents, size)
-        sketch = patchify(model.sketch_lm.embedding(batch.corrupted), size)
-        prefix = model.prefix(batch.batch.conditions)
-        skip = self.config.model.reference_frames if self.config.phase == "read" else 0
-        prefix = prefix[:, skip:]  # without audio there is no reference to attend to
-        outputs, hidden = model.listen(sketch, latents, prefix)
-        lyrics_at = self.config.model.reference_frames - skip
-        reading = self._reading(batch, outputs, lyrics_at, prefix.shape[1])
-        logits = model.sketch_lm.head(outputs)
-        if self.config.phase == "read":
-            loss = self._sketch_loss(logits, batch)
-            return {"total": loss + sum(reading.values()), "sketch": loss, **reading}
-        draws = self._draws(batch, step)
-        clean = patchify(model.sketch_lm.embedding(batch.batch.sketch), size)
-        velocity = model.paint(clean, latents, hidden, draws)
-        losses = model.losses(Predictions(logits, velocity, hidden), batch.batch, draws)
+        """The sketch loss with its reading losses, and in the phase "sing" the flow loss."""
+        outputs, hidden, reading = self._listen(batch)
+        logits = self.model.sketch_lm.head(outputs)
+        if self.config.phase != "sing":
+            sketch = self._sketch_loss(logits, batch)
+            return {"total": sketch + sum(reading.values()), "sketch": sketch, **reading}
+        losses = self._flow(batch, hidden, logits, step)
         total = losses.sketch + self.config.flow_weight * losses.flow + sum(reading.values())
         return {"total": total, "sketch": losses.sketch, "flow": losses.flow, **reading}
 
     def _paint(self, batch: TrainingBatch, step: int) -> dict[str, Tensor]:
-        """The flow loss from sketch and previous patch alone."""
-        model, size = self.model, self.config.model.patch_size
-        latents = patchify(batch.batch.latents, size)
-        sketch = patchify(model.sketch_lm.embedding(batch.batch.sketch), size)
-        draws = self._draws(batch, step)
-        hidden = torch.zeros(*latents.shape[:2], self.config.model.dim)
-        velocity = model.paint(sketch, latents, hidden, draws)
-        count = patchify(
-            torch.arange(batch.batch.sketch.shape[1]) < batch.batch.lengths[:, None], size
-        )
-        error = (velocity - (draws.noise - latents)).square().mean(dim=-1)
-        flow = (error * count).sum() / count.sum()
+        """The flow loss alone."""
+        with torch.no_grad():
+            outputs, hidden, _ = self._listen(batch)
+            logits = self.model.sketch_lm.head(outputs)
+        flow = self._flow(batch, hidden, logits, step).flow
         return {"total": flow, "flow": flow}
+
+    def _listen(self, batch: TrainingBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Predicting outputs, hidden vectors and reading losses of the sketch transformer."""
+        model, config = self.model, self.config.model
+        latents = patchify(batch.batch.latents, config.patch_size)
+        sketch = patchify(model.sketch_lm.embedding(batch.corrupted), config.patch_size)
+        # Without audio there is no reference to attend to.
+        lyrics_at = 0 if self.config.phase == "read" else config.reference_frames
+        prefix = model.prefix(batch.batch.conditions)[:, config.reference_frames - lyrics_at :]
+        outputs, hidden = model.listen(sketch, latents, prefix)
+        return outputs, hidden, self._reading(batch, outputs, lyrics_at, prefix.shape[1])
+
+    def _flow(self, batch: TrainingBatch, hidden: Tensor, logits: Tensor, step: int) -> Losses:
+        """The model's own losses at this step's draws; the DiT gets the true sketch."""
+        model, size = self.model, self.config.model.patch_size
+        draws = self._draws(batch, step)
+        clean = patchify(model.sketch_lm.embedding(batch.batch.sketch), size)
+        velocity = model.paint(clean, patchify(batch.batch.latents, size), hidden, draws)
+        return model.losses(Predictions(logits, velocity, hidden), batch.batch, draws)
 
     def _draws(self, batch: TrainingBatch, step: int) -> Any:
         rows, frames = batch.batch.sketch.shape
