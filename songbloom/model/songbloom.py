@@ -33,13 +33,24 @@ from songbloom.model.sketch_lm import SketchLM
 class Batch:
     """Songs to learn from, padded to one length T (a multiple of the patch size).
 
-    Frames at and beyond a song's length carry no loss, whatever they hold.
+    Frames at and beyond a song's length carry no loss and are not heard, whatever they hold.
     """
 
     sketch: Tensor  # [B, T] int64
     latents: Tensor  # [B, T, C]
     lengths: Tensor  # [B] int64, frames
     conditions: Sequence[Conditions]
+
+    def with_plain_padding(self, eos_id: int) -> "Batch":
+        """EOS and zeros beyond each song, as the release pads: the last patch hears its padding."""
+        beyond = torch.arange(self.sketch.shape[1], device=self.sketch.device)
+        beyond = beyond >= self.lengths[:, None]
+        return Batch(
+            self.sketch.masked_fill(beyond, eos_id),
+            self.latents.masked_fill(beyond[..., None], 0),
+            self.lengths,
+            self.conditions,
+        )
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,7 @@ class SongBloom(nn.Module):
 
     def predict(self, batch: Batch, draws: FlowDraws) -> Predictions:
         """The teacher-forced pass: every token and every patch at once."""
+        batch = batch.with_plain_padding(self.config.eos_id)
         latents = patchify(batch.latents, self.config.patch_size)  # [B, N, P, C]
         sketch = patchify(self.sketch_lm.embedding(batch.sketch), self.config.patch_size)
         outputs, hidden = self.listen(sketch, latents, self.prefix(batch.conditions))
