@@ -49,7 +49,7 @@ def test_interleave(parts: tuple[Tensor, Tensor, Tensor]) -> None:
 
 
 def test_split_outputs() -> None:
-    """Hidden vectors stand at each patch's last sketch token; all other outputs predict, in order."""
+    """Hidden vectors stand at each patch's last sketch token; all other outputs predict."""
     outputs = torch.arange(2 * (1 + N * (P + 1)) * D).view(2, -1, D)
     predicting, hidden = split_outputs(outputs, P)
     for song in range(2):
