@@ -154,12 +154,13 @@ def _one_line_sections(line: str) -> tuple[Section, ...]:
     """What stands between the labels; a label again without words in between is a repeat."""
     before, *rest = _LABEL.split(line)
     sections = [Section("verse", lines)] if (lines := _sentences(before)) else []
+    between = ","
     for tag, text in zip(rest[::2], rest[1::2], strict=True):
-        last = sections[-1] if sections else None
-        if last and last.tag == tag and not last.lines:
-            sections[-1] = Section(tag, _sentences(text), last.repeats + 1)
-        else:
-            sections.append(Section(tag, _sentences(text)))
+        repeats = 1
+        if sections and sections[-1].tag == tag and not between.strip():
+            repeats += sections.pop().repeats
+        sections.append(Section(tag, _sentences(text), repeats))
+        between = text
     return tuple(sections)
 
 
@@ -213,7 +214,8 @@ class _PlainReader:
                 self.tag, self.tag_count, self.tag_row = tag, 1, number
 
     def _add(self, words: str, number: int) -> None:
-        self.lines.append(words)
+        if any(map(str.isalnum, words)):
+            self.lines.append(words)
         if unheard := _vanishing(sung_text(words)):
             self.unheard_rows += 1
             if self.unheard_rows <= _MOST_WARNINGS:

@@ -1,0 +1,246 @@
+"""Reading lyrics: sections, the one line, what is warned of and what is refused."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from songbloom.errors import SongBloomError
+from songbloom.lyrics import Section, parse, read
+from songbloom.lyrics.release import phonemes
+from songbloom.lyrics.tags import TAGS, read_tag_line
+
+MINI = (
+    "[intro] [intro] , [verse] City lights flicker.Dreams pass fast , "
+    "[chorus] 风轻轻吹过古道.岁月 ,  [outro]"
+)
+
+
+def test_one_line_lyrics_are_kept_byte_for_byte():
+    """The double space before [outro] is a token; only the line end of the file goes."""
+    for text in (MINI, MINI + "\n", "\ufeff" + MINI + "\r\n", "\n" + MINI + "\n\n"):
+        assert parse(text).line == MINI
+    assert parse("  [verse] hi  ").line == "  [verse] hi  "
+    assert parse(MINI).warnings == ()
+
+
+def test_one_line_lyrics_have_sections_and_repeats():
+    assert parse(MINI).sections == (
+        Section("intro", (), 2),
+        Section("verse", ("City lights flicker", "Dreams pass fast")),
+        Section("chorus", ("风轻轻吹过古道", "岁月")),
+        Section("outro"),
+    )
+
+
+def test_plain_text_with_tags():
+    """Tags in the forms people write; the line is the released format."""
+    text = (
+        "[Intro]\n\n[Verse 1: Ann]\nCity lights, flicker,\nDreams pass fast.\n\n"
+        "(Chorus x2)\nHo , ho\n(ooh ooh)\n\nBridge:\n“Don’t” go\n[inst] [inst]\n[OUTRO]\n"
+    )
+    lyrics = parse(text)
+    assert lyrics.sections == (
+        Section("intro", (), 4),
+        Section("verse", ("City lights, flicker,", "Dreams pass fast.")),
+        Section("chorus", ("Ho , ho", "(ooh ooh)")),
+        Section("bridge", ("“Don’t” go",)),
+        Section("inst", (), 2),
+        Section("outro", (), 4),
+    )
+    assert lyrics.line == (
+        "[intro] [intro] [intro] [intro] , [verse] City lights, flicker.Dreams pass fast , "
+        "[chorus] Ho, ho.(ooh ooh) , [bridge] Don't go , [inst] [inst] , "
+        "[outro] [outro] [outro] [outro]"
+    )
+    assert lyrics.warnings == ()
+
+
+def test_stanzas_without_tags_are_verses():
+    lyrics = parse("One line\nand two\n\n\n \nThree\n")
+    assert lyrics.sections == (
+        Section("verse", ("One line", "and two")),
+        Section("verse", ("Three",)),
+    )
+    assert lyrics.line == "[verse] One line.and two , [verse] Three"
+
+
+def test_blank_lines_inside_a_tagged_section_do_not_end_it():
+    assert parse("[chorus]\na\n\nb").sections == (Section("chorus", ("a", "b")),)
+
+
+@pytest.mark.parametrize(
+    ("row", "tags", "rest"),
+    [
+        ("[Verse 1]", ("verse",), ""),
+        ("[verse] hello", ("verse",), "hello"),
+        ("**Chorus**", ("chorus",), ""),
+        ("## Verse 2", ("verse",), ""),
+        ("Chorus:", ("chorus",), ""),
+        ("Pre-Chorus 2:", ("verse",), ""),
+        ("{Guitar Solo}", ("inst",), ""),
+        ("【副歌】", ("chorus",), ""),
+        ("副歌：", ("chorus",), ""),
+        ("[Instrumental Break]", ("inst",), ""),
+        ("[Hook]", ("chorus",), ""),
+        ("VERSE II", ("verse",), ""),
+        ("[intro][intro] , [intro]", ("intro",) * 3, ""),
+        ("[Verse][Female]", ("verse",), ""),
+        ("(Outro - fade)", ("outro",), ""),
+    ],
+)
+def test_tags_as_people_write_them(row, tags, rest):
+    found = read_tag_line(row)
+    assert found is not None
+    assert (found.tags, found.rest) == (tags, rest)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["(ooh ooh)", "(I need a break)", "Silence", "Bridge over water", "I said: hello", "Solo", ""],
+)
+def test_words_that_are_no_tags(row):
+    """What may be sung is sung: only known names count without square brackets."""
+    assert read_tag_line(row) is None
+
+
+def test_an_unknown_tag_is_a_verse_and_the_nearest_is_named():
+    lyrics = parse("[chrous]\nhi\n[Zzz]\nyo")
+    assert lyrics.sections == (Section("verse", ("hi",)), Section("verse", ("yo",)))
+    assert "lyrics:1: unknown tag [chrous], did you mean [chorus]?" in lyrics.warnings[0]
+    assert "lyrics:3: unknown tag [Zzz]" in lyrics.warnings[1]
+
+
+def test_an_unknown_tag_in_one_line_lyrics_is_reported_but_kept():
+    lyrics = parse("[Verse] hi , [chorus] la")
+    assert lyrics.line == "[Verse] hi , [chorus] la"
+    assert "did you mean [verse]?" in lyrics.warnings[0]
+
+
+def test_words_under_a_tag_without_words_are_sung_as_a_verse():
+    lyrics = parse("[verse]\nhi\n[outro]\nbye")
+    assert lyrics.line == "[verse] hi , [verse] bye"
+    assert "lyrics:3: [outro] cannot hold words" in lyrics.warnings[0]
+
+
+def test_a_section_without_words_is_left_out_with_a_warning():
+    lyrics = parse("[verse]\n[chorus]\nla")
+    assert lyrics.line == "[chorus] la"
+    assert lyrics.warnings == ("lyrics:1: [verse] holds no words and is left out",)
+
+
+def test_rows_of_signs_are_no_lines():
+    assert parse("[verse]\n---\nla\n...\n").sections == (Section("verse", ("la",)),)
+
+
+def test_the_length_of_a_lone_wordless_tag_can_be_chosen():
+    assert parse("[intro]\n[verse]\nla", repeats=2).line == "[intro] [intro] , [verse] la"
+    assert parse("[intro]\n[intro]\n[intro]\n[verse]\nla", repeats=2).sections[0].repeats == 3
+
+
+def test_characters_that_nobody_can_say_are_named_with_their_line():
+    lyrics = parse("fine\nlove 사랑 😀 & ひ\ncafé “ok” 2×")
+    assert lyrics.warnings == (
+        'lyrics:2: no front end can say "사랑😀&ひ"; left out of the singing',
+        'lyrics:3: no front end can say "×"; left out of the singing',
+    )
+    assert 'say "한"' in parse("[verse] la 한").warnings[0]
+
+
+@pytest.mark.parametrize("text", ["", " \n\t\n", "\ufeff", "한국어\n😀", "a\0b"])
+def test_lyrics_without_words_are_refused(text):
+    with pytest.raises(SongBloomError) as caught:
+        parse(text, "song.txt")
+    assert "song.txt" in caught.value.message
+    assert "[verse]" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["[verse]\n[chorus]\n", "[intro] [outro]", "[verse] , [chorus] ."])
+def test_tags_alone_are_refused_with_the_line(text):
+    with pytest.raises(SongBloomError, match=r"song\.txt:1: .*no words"):
+        parse(text, "song.txt")
+
+
+def test_read_takes_utf8_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "song.txt"
+    path.write_bytes("\ufeff[verse]\r\n你好\r\n".encode())
+    assert read(path).line == "[verse] 你好"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("你好".encode("gb18030"), ":1: not UTF-8 text"),
+        (b"ok\nbad \xff", ":2: not UTF-8 text"),
+        (b"RIFF\0\0", "not a text file"),
+        ("hi".encode("utf-16"), "not"),
+        (b"", "empty"),
+    ],
+)
+def test_read_refuses_what_is_no_text(tmp_path, data, message):
+    path = tmp_path / "song.txt"
+    path.write_bytes(data)
+    with pytest.raises(SongBloomError, match=message) as caught:
+        read(path)
+    assert caught.value.hint
+
+
+def test_read_refuses_missing_files_and_folders(tmp_path):
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(SongBloomError, match="cannot be read"):
+            read(path)
+
+
+def test_ten_thousand_lines_and_a_megabyte_on_one_line_are_fast():
+    """Reading is linear: seconds of CPU at most, whatever the shape."""
+    start = time.process_time()
+    many = parse("[verse]\n" + "la la love 한\n" * 10_000)
+    assert len(many.sections[0].lines) == 10_000
+    assert len(many.warnings) <= 21
+    for letters in ("word ", "x", " ", "[", "[verse]", "# ", "(a ", ". ", "one: "):
+        parse("hi " + letters * (1_000_000 // len(letters)))
+    assert time.process_time() - start < 20
+
+
+ROWS = st.lists(
+    st.one_of(
+        st.sampled_from([f"[{tag}]" for tag in TAGS]),
+        st.text(st.sampled_from("abc 你.,'!?-"), max_size=20),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ROWS)
+def test_the_line_of_plain_text_reads_back_the_same(rows):
+    """The one-line form of anything is itself one-line lyrics with the same tags in order."""
+    try:
+        lyrics = parse("\n".join(rows))
+    except SongBloomError:
+        return
+    again = parse(lyrics.line)
+    assert again.line == lyrics.line
+    assert [s.tag for s in again.sections] == [s.tag for s in lyrics.sections]
+    assert [s.repeats for s in again.sections] == [s.repeats for s in lyrics.sections]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=60))
+def test_any_text_is_read_or_refused_politely(text):
+    try:
+        lyrics = parse(text)
+    except SongBloomError as error:
+        assert error.message and error.hint
+    else:
+        assert "\n" not in lyrics.line
+        assert lyrics.sections
+
+
+def test_the_line_gives_the_mini_release_symbols():
+    """Raw string in, every token out, the empty one too."""
+    symbols = phonemes(parse(MINI).line)
+    assert symbols.startswith("[intro] [intro] , [verse] S IH1 T IY0 L AY1 T S")
+    assert symbols.endswith(" ,  [outro]")
