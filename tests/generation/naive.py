@@ -1,4 +1,4 @@
-"""Generation without a cache and without a batch: the slow twin of `songbloom.generation.engine`.
+"""The slow twin of `generation.engine`: no cache, no batch, all recomputed at every token."""
 
 Everything is computed from the beginning for every token: build the whole sequence, run it, look at
 the last output. Slow, short, and hard to get wrong.

@@ -186,9 +186,7 @@ def test_patches_are_yielded_as_made(model: SongBloom) -> None:
             asked.append(patch)
             return super().noise(patch, shape)
 
-    stream = generate_patches(
-        model, [random_conditions(model.config, 5)], SAMPLING, [Watched(1)]
-    )
+    stream = generate_patches(model, [random_conditions(model.config, 5)], SAMPLING, [Watched(1)])
     assert next(stream)[0].index == 0
     assert asked == [0]
     assert next(stream)[0].index == 1

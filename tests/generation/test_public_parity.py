@@ -31,7 +31,7 @@ def test_generation(
     name: str,
     extra: tuple[object, ...],
 ) -> None:
-    """From the raw lyric line (double space included) and a sound file: tokens exact, latents 1e-5."""
+    """From the raw lyric line, double space included, and a sound file: tokens exact."""
     (tmp_path / "lyrics.txt").write_text(LINE, encoding="utf-8")
     clip = expected["prompt_wav"][0].numpy()
     soundfile.write(tmp_path / "clip.wav", clip, 48_000, subtype="FLOAT")
