@@ -1,4 +1,4 @@
-"""The slow twin of `generation.engine`: no cache, no batch, all recomputed at every token."""
+"""The slow twin of `generation.engine`: no cache, no batch, no guidance rows.
 
 Everything is computed from the beginning for every token: build the whole sequence, run it, look at
 the last output. Slow, short, and hard to get wrong.
