@@ -50,7 +50,7 @@ class Recipe:
     listen_steps: int = 300
     listen_frames: int = 1_000
     listen_rate: float = 5e-4
-    paint_steps: int = 600
+    paint_steps: int = 450
     paint_frames: int = 1_600
     paint_rate: float = 1.5e-3
 
