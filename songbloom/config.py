@@ -135,7 +135,7 @@ class GenerateConfig:
     )
     batch_size: int = _key(
         1,
-        "Songs made at the same time; it does not change them.",
+        "Songs made at the same time; it changes them by rounding at most.",
         unit="songs",
         minimum=1,
         flag="--batch-size",

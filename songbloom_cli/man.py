@@ -63,7 +63,7 @@ def interface() -> list[str]:
 
 def _names(param: Any) -> str:
     if param.param_type_name == "argument":
-        return str(param.metavar)
+        return _metavar(param)
     return " ".join([*param.opts, *param.secondary_opts])
 
 
@@ -96,12 +96,10 @@ def _main_page(root: Any) -> str:
 
 def _command_page(name: str, words: tuple[str, ...], command: Any) -> str:
     arguments = [p for p in _params(command) if p.param_type_name == "argument"]
-    synopsis = " ".join(
-        [f"`{PROGRAM} {' '.join(words)}`", "[OPTIONS]", *(str(a.metavar) for a in arguments)]
-    )
+    synopsis = " ".join([f"`{PROGRAM} {' '.join(words)}`", "[OPTIONS]", *map(_metavar, arguments)])
     sections = [("SYNOPSIS", _text(synopsis)), ("DESCRIPTION", _paragraphs(command.help))]
     if arguments:
-        sections.append(("ARGUMENTS", _items([(str(a.metavar), str(a.help)) for a in arguments])))
+        sections.append(("ARGUMENTS", _items([(_metavar(a), str(a.help)) for a in arguments])))
     sections += [
         ("OPTIONS", _options(command)),
         ("EXIT STATUS", _items(list(EXIT_STATUS))),
@@ -163,12 +161,16 @@ def _params(command: Any) -> list[Any]:
     return [param for param in command.params if not getattr(param, "hidden", False)]
 
 
+def _metavar(param: Any) -> str:
+    return str(param.metavar or param.name.upper())
+
+
 def _options(command: Any) -> list[str]:
     rows = []
     for param in _params(command):
         if param.param_type_name == "option":
             names = ", ".join(f"`{name}`" for name in reversed(param.opts))
-            value = "" if param.is_flag else f" {param.metavar}"
+            value = "" if param.is_flag else f" {_metavar(param)}"
             rows.append((f"{names}{value}", str(param.help)))
     rows.append(("`--help`", "Show the command's help and exit."))
     return _items(rows)
