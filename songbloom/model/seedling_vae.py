@@ -10,6 +10,8 @@
   few iterations of fast Griffin-Lim (Perraudin, Balazs and Sondergaard 2013). Starting anew keeps
   the decoder's reach finite; 16 frames (one patch) is long enough that steady notes stay steady.
   A decoder that treats all frames alike turns a steady tone into a 40 ms loop.
+* Where the decoded spectrum has no peaks it stands for noise, of which the network can only give
+  the mean; a fixed noise, looped every block, lends its own ups and downs and phases there.
 * Latents have zero mean and unit variance a dimension over the training corpus (fixed buffers).
 
 Shapes: B batch, T latent frames, J = 4T spectra, F = 961 frequency bins, K = 256 coefficients of a
@@ -27,6 +29,10 @@ from torch import Tensor, nn
 from songbloom.units import HOP, SAMPLE_RATE, Frames, Hz, Samples
 
 _CHUNK = 1024  # spectra analysed at a time: bounds the memory of long songs
+# Height in log magnitude of the highest of _NEAR bins over their mean: up to the first number a bin
+# is noise, from the second on it is tone. Texture then has the spread of the original's.
+_NOISE_BELOW, _TONE_ABOVE = 0.15, 0.35
+_NEAR = 9  # bins, 225 Hz
 _MAX_LOG = 5.0  # no spectrum of audio within +-1 has a log magnitude above 3.6
 
 
@@ -87,6 +93,8 @@ class SeedlingVAE(nn.Module):
     weight: Tensor
     bands: Tensor
     start_phase: Tensor
+    noise_log: Tensor
+    noise_phase: Tensor
 
     def __init__(self, config: SeedlingVAEConfig) -> None:
         super().__init__()
@@ -123,6 +131,18 @@ class SeedlingVAE(nn.Module):
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
+        noise = self._looped_noise()  # [4 * block, F]
+        logs = torch.log(noise.abs() + 1e-6)
+        self.register_buffer("noise_log", logs - logs.mean(), persistent=False)
+        self.register_buffer("noise_phase", torch.angle(noise), persistent=False)
+
+    def _looped_noise(self) -> Tensor:
+        """Spectra `[4 * block, F]` of a white noise that repeats every block."""
+        noise = torch.randn(self.config.block * HOP, generator=torch.Generator().manual_seed(0))
+        hop = self.config.window // 4
+        edge = (self.config.window - hop) // 2
+        looped = torch.cat([noise[-edge:], noise, noise[:edge]])
+        return cast(Tensor, torch.fft.rfft(looped.unfold(0, self.config.window, hop) * self.window))
 
     @property
     def num_bins(self) -> int:
@@ -220,7 +240,7 @@ class SeedlingVAE(nn.Module):
 
     def _griffin_lim(self, magnitude: Tensor) -> Tensor:
         """Magnitudes `[B, J, F]` -> spectra `[B, J, F]` with phases that (nearly) fit together."""
-        phase = self._first_phase(magnitude)
+        magnitude, phase = self._with_noise(magnitude, self._first_phase(magnitude))
         spectrum = torch.polar(magnitude, phase)
         previous: Tensor | None = None
         for _ in range(self.config.iterations):
@@ -231,6 +251,17 @@ class SeedlingVAE(nn.Module):
             previous = fitting
             spectrum = ahead * (magnitude / (ahead.abs() + 1e-8))
         return spectrum
+
+    def _with_noise(self, magnitude: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+        """Both `[B, J, F]`, with the looped noise's texture where the magnitudes have no peaks."""
+        logs = torch.log(magnitude + 1e-5)
+        highest = F.max_pool1d(logs, _NEAR, 1, _NEAR // 2)
+        mean = F.avg_pool1d(logs, _NEAR, 1, _NEAR // 2, count_include_pad=False)
+        share = (_TONE_ABOVE - (highest - mean)) / (_TONE_ABOVE - _NOISE_BELOW)
+        share = share.clamp(0.0, 1.0)
+        place = torch.arange(magnitude.shape[1], device=magnitude.device) % len(self.noise_log)
+        lively = magnitude * torch.exp(share * self.noise_log[place])
+        return lively, torch.where(share > 0.5, self.noise_phase[place], phase)
 
     def _first_phase(self, magnitude: Tensor) -> Tensor:
         """Phases `[B, J, F]`: grown both ways from the middle of each block, peak by peak."""

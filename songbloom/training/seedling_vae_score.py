@@ -75,7 +75,12 @@ def _excerpt(path: Path) -> Tensor:
 
 
 def log_mel_distance(before: Tensor, after: Tensor) -> float:
-    """Mean absolute difference of 80-band log mel spectra (1024/256, floor 1e-3) of `[1, 2, n]`."""
+    """Mean absolute difference of 80-band log mel spectra (1024/256, floor 1e-3) of `[1, 2, n]`.
+
+    The longer is cut to the length of the shorter.
+    """
+    length = min(before.shape[-1], after.shape[-1])
+    before, after = before[..., :length], after[..., :length]
     return float((_log_mel(before) - _log_mel(after)).abs().mean())
 
 

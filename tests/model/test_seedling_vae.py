@@ -158,6 +158,16 @@ def test_a_steady_tone_stays_one_tone(model):
     assert power[near].sum() / power.sum() > 0.9
 
 
+def test_noise_stays_noise(model):
+    """A smooth spectrum comes back with the liveliness of noise, not as a smooth buzz."""
+    magnitude = torch.full((1, 100, model.num_bins), 0.05)
+    heard = model._synthesise(model._griffin_lim(magnitude))
+    logs = torch.log(model._analyse(heard)[0, 10:-10, 100:900].abs())
+    noise = model._analyse(torch.randn(1, 48_000, generator=torch.Generator().manual_seed(3)))
+    true = torch.log(noise[0, 10:-10, 100:900].abs())
+    assert 0.75 < logs.std() / true.std() < 1.25
+
+
 def test_panning_survives(model):
     """What sits left comes back left, by the same level difference within 1.5 dB."""
     for pan in (0.4, -0.4):
