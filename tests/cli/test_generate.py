@@ -276,7 +276,7 @@ def test_bad_lyrics(cli: Cli, here: Path, content: bytes | None) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[vers]\nSing with me\n", ("[vers]", "[verse]")),
+        ("[choruss]\nSing with me\n", ("[choruss]", "[chorus]")),
         ("[verse]\nSing ☃ with me ツ\n", ("☃",)),
         ("[verse]\n" + "Sing with me again\n" * 10_000, ("hears the first",)),
     ],
