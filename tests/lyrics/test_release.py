@@ -60,7 +60,7 @@ def test_equals_the_released_front_end(pair):
         ("read record used", "R EH1 D R EH1 K ER0 D Y UW1 Z D"),
         # Mandarin: glides, zero initials, buzzed vowels
         ("爱鹅哦月远云王", "AA ai4 EE e2 OO o5 y ve4 y van3 y vn2 w ang2"),
-        ("子曰是知", "z i03 y ve1 sh ir4 zh ir1"),
+        ("自是知", "z i04 sh ir4 zh ir1"),
         ("嗯呣", "EE en1 m u3"),
         # traditional characters are read as simplified ones
         ("愛你們", "AA ai4 n i3 m en5"),
