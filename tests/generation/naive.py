@@ -41,7 +41,9 @@ def sing(
         if eos in song.tokens[-size:]:
             del song.tokens[-size:]
             return song
-        song.patches.append(_paint(model, conditions, sampling, draws.noise(patch, (size, 8)), song))
+        song.patches.append(
+            _paint(model, conditions, sampling, draws.noise(patch, (size, 8)), song)
+        )
     return song
 
 
@@ -79,7 +81,11 @@ def _next_token(
 
 
 def _paint(
-    model: SongBloom, conditions: Conditions, sampling: SamplingConfig, noise: Tensor, song: NaiveSong
+    model: SongBloom,
+    conditions: Conditions,
+    sampling: SamplingConfig,
+    noise: Tensor,
+    song: NaiveSong,
 ) -> Tensor:
     """The last patch's latents, by Euler steps from t = 1 to 0."""
     hidden = _last_output(model, conditions, song)
