@@ -15,7 +15,7 @@ from songbloom.errors import SongBloomError, UsageError
 from songbloom.synth import backing
 from songbloom.synth.render import render
 from songbloom.synth.score import Score, compose
-from songbloom.synth.voice import Speaker, check_installed
+from songbloom.synth.voice import check_installed
 from songbloom.units import SAMPLE_RATE, Seconds
 
 STEMS = ("audio", "vocals", "backing")
@@ -121,12 +121,13 @@ def load_score(folder: Path) -> Score:
         ) from error
 
 
-def write_song(folder: Path, score: Score, speaker: Speaker) -> None:
+def write_song(folder: Path, score: Score) -> None:
     """Render a score into `folder`: three sound files, the lyrics and the truth."""
-    sound = render(score, speaker)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    sound = render(score)
+    temporary = folder.with_name(f".{folder.name}.partial")
     try:
+        if temporary.exists():  # of a run that was killed
+            shutil.rmtree(temporary)
         temporary.mkdir(parents=True)
         for name, stem in zip(STEMS, (sound.mix, sound.vocals, sound.backing), strict=True):
             audio.save(temporary / f"{name}.flac", stem, SAMPLE_RATE)
@@ -187,13 +188,12 @@ def _make_all(output: Path, scores: list[Score], workers: int) -> Iterator[Secon
     if not scores:
         return
     if min(workers, len(scores)) == 1:
-        with Speaker() as speaker:
-            for score in scores:
-                write_song(song_folder(output, score.index), score, speaker)
-                yield score.duration
+        for score in scores:
+            write_song(song_folder(output, score.index), score)
+            yield score.duration
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(scores)), context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(min(workers, len(scores)), context)
     try:
         yield from _drain(pool, output, scores, workers)
     finally:
@@ -215,16 +215,7 @@ def _drain(
         yield from (future.result() for future in done)
 
 
-_speaker: Speaker | None = None  # of this worker process
-
-
-def _start_worker() -> None:
-    global _speaker
-    _speaker = Speaker()
-
-
 def _make_one(output: str, seed: int, index: int, split: str) -> Seconds:
-    assert _speaker is not None
     score = compose(seed, index, split=split)
-    write_song(song_folder(Path(output), index), score, _speaker)
+    write_song(song_folder(Path(output), index), score)
     return score.duration

@@ -8,7 +8,7 @@ from scipy import signal
 
 from songbloom.synth import backing
 from songbloom.synth.score import Score
-from songbloom.synth.voice import Speaker, sing
+from songbloom.synth.voice import sing
 from songbloom.units import SAMPLE_RATE
 
 PEAK = 0.9
@@ -24,15 +24,12 @@ class Rendering:
     mix: np.ndarray
 
 
-def render(score: Score, speaker: Speaker | None = None) -> Rendering:
-    """Sing and play a score. A `Speaker` may be passed to be used for many songs.
+def render(score: Score) -> Rendering:
+    """Sing and play a score.
 
     `MissingAssetError` when the speech program or the vocoder is not installed.
     """
-    if speaker is None:
-        with Speaker() as own:
-            return render(score, own)
-    vocals = _room(sing(score, speaker), 0.5 + (score.style % 11) / 11.0)
+    vocals = _room(sing(score), 0.5 + (score.style % 11) / 11.0)
     band = backing.play(score)
     band *= np.float32(_gain(vocals, band, score))
     return _mixed(vocals, band)

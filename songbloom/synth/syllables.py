@@ -12,7 +12,7 @@ VOWELS = frozenset(
     ["AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"]
 )
 UNVOICED = frozenset(["P", "T", "K", "CH", "F", "TH", "S", "SH", "HH"])
-STOPS = frozenset(["P", "T", "K", "B", "D", "G"])
+BURSTS = frozenset(["P", "T", "K", "B", "D", "G", "CH", "JH"])
 CONSONANT_SECONDS = {
     "P": 0.075, "T": 0.075, "K": 0.08, "B": 0.06, "D": 0.055, "G": 0.06, "CH": 0.11, "JH": 0.09,
     "F": 0.09, "TH": 0.085, "S": 0.11, "SH": 0.115, "HH": 0.065, "V": 0.065, "DH": 0.05,

@@ -18,13 +18,14 @@ import soxr
 
 from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.synth.score import Line, Phone, Score
-from songbloom.synth.syllables import UNVOICED, base, is_vowel
+from songbloom.synth.syllables import BURSTS, UNVOICED, base, is_vowel
 from songbloom.synth.voices import BY_NAME, Voice
 from songbloom.units import SAMPLE_RATE
 
 FRAME_MS = 5.0
 _FRAME = FRAME_MS / 1000.0
 SPEAKING_RATE = 110  # words a minute: slow speech has long, clear vowels
+BURST = 0.045  # seconds at a stop's end that keep their length
 VOICE_ONSET = 0.05  # seconds in which a vowel may still be the breath of the stop before it
 MARGIN = 0.08  # seconds rendered before and after a line
 _MNEMONICS = {
@@ -47,7 +48,10 @@ class Spoken:
 
 
 class Speaker:
-    """The espeak-ng worker process. Use as a context manager, or `close` it."""
+    """The espeak-ng worker process. Use as a context manager, or `close` it.
+
+    espeak-ng's noise and flutter go on from what it said before, so every song has a new one.
+    """
 
     def __init__(self) -> None:
         check_installed()
@@ -128,13 +132,21 @@ def mnemonics(phones: tuple[Phone, ...]) -> str:
     return "[[" + " ".join(words) + "]]"
 
 
-def sing(score: Score, speaker: Speaker) -> np.ndarray:
-    """The score's vocal line, float32 `[samples]` at 48 kHz, dry, vowels at about -20 dBFS."""
+def sing(score: Score) -> np.ndarray:
+    """The score's vocal line, float32 `[samples]` at 48 kHz, dry, lines at -20 dBFS.
+
+    `MissingAssetError` when the speech program or the vocoder is not installed.
+    """
     voice = BY_NAME[score.voice]
+    lines = [
+        tuple(phone for phone in score.phones if score.words[phone.word].line == number)
+        for number in range(len(score.lines))
+    ]
+    with Speaker() as speaker:
+        spoken = [speaker.say(voice, phones) for phones in lines]
     out = np.zeros(round(score.duration * SAMPLE_RATE), dtype=np.float64)
-    for number, line in enumerate(score.lines):
-        phones = tuple(p for p in score.phones if score.words[p.word].line == number)
-        wave = _sing_line(score, line, phones, voice, speaker.say(voice, phones))
+    for line, phones, source in zip(score.lines, lines, spoken, strict=True):
+        wave = _sing_line(score, line, phones, voice, source)
         begin = round((line.start - MARGIN) * SAMPLE_RATE)
         wave = wave[max(0, -begin) :][: max(0, len(out) - max(0, begin))]
         out[max(0, begin) : max(0, begin) + len(wave)] += wave
@@ -261,6 +273,9 @@ def _warp(
 def _knots(phone: Phone, said: float) -> list[tuple[float, float]]:
     """Shares of (sung, said) duration: vowels keep their edges and stretch in the middle."""
     length = phone.end - phone.start
+    if base(phone.symbol) in BURSTS and said > length:  # the silence before it is what gives way
+        kept = min(BURST, 0.6 * length)
+        return [(0.0, 0.0), (1.0 - kept / length, 1.0 - kept / said), (0.999, 0.999)]
     if not is_vowel(phone.symbol) or length <= said or said < 0.06:
         return [(0.0, 0.0), (0.999, 0.999)]
     edge = min(0.045, 0.3 * said)
