@@ -1,6 +1,7 @@
 """How to generate; everything left at None is the model's own default. Torch-free."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,7 +42,7 @@ class GenerateOptions:
     def __post_init__(self) -> None:
         for name, low in _LOWEST.items():
             value = getattr(self, name)
-            if value is not None and not value >= low:
+            if value is not None and not low <= value < math.inf:
                 raise UsageError(
                     f"--{name.replace('_', '-')} is {value}; expected at least {low}",
                     "Leave it out to use the model's own default.",
