@@ -1,5 +1,6 @@
 """The project around the code: what is shipped, what is named, what is pinned."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -84,6 +85,35 @@ def test_core_does_not_want_what_breaks_cpu_machines() -> None:
         [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
     )
     assert not re.search(r"torch(audio|vision)|\bclick\b", wanted)
+
+
+# import name -> distribution name, where they differ
+DISTRIBUTIONS = {
+    "espeakng_loader": "espeakng-loader",
+    "flash_attn": "flash-attn",
+    "pyworld": "pyworld-prebuilt",
+    "tomli_w": "tomli-w",
+    "yaml": "pyyaml",
+}
+
+
+def test_every_import_is_declared() -> None:
+    """What the packages import is in the core's dependencies, or in an extra; nothing is unused."""
+    project = PYPROJECT["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = {re.split(r"[^A-Za-z0-9_.-]", item)[0].lower() for items in lists for item in items}
+    imported = set()
+    for path in (p for name in ("songbloom", "songbloom_cli") for p in (ROOT / name).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module)]
+            imported |= {name.split(".")[0] for name in names}
+    foreign = imported - set(sys.stdlib_module_names) - {"songbloom", "songbloom_cli"}
+    wanted = {DISTRIBUTIONS.get(name, name) for name in foreign}
+    assert wanted <= declared | {"tomli", "tomllib"}
+    core = {re.split(r"[^A-Za-z0-9_.-]", item)[0].lower() for item in project["dependencies"]}
+    assert core <= wanted, f"declared and not imported: {core - wanted}"
 
 
 def test_continuous_integration_runs_make_test() -> None:
