@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: write to a temporary name beside the target, then rename."""
+"""Files that are either whole or not there: written under a temporary name, then renamed."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,7 @@ from songbloom.errors import SongBloomError
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path in `target`'s folder, with its suffix, that becomes `target` on success.
+    """Yield a path beside `target`, with its suffix, that becomes `target` on success.
 
     On any exception the temporary file is removed and `target` is as it was. `SongBloomError` when
     the folder cannot be written or the disk is full.

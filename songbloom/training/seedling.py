@@ -43,7 +43,7 @@ class Recipe:
 
     seed: int = 0
     vae_steps: int = 5_000
-    sketch_steps: int = 3_000
+    sketch_steps: int = 400
     read_steps: int = 2_800
     read_frames: int = 1_000
     read_rate: float = 1e-3
@@ -72,7 +72,7 @@ def fit_codecs(corpus: Path, work: Path, recipe: Recipe, on_progress: Progress) 
         corpus,
         work / "vae",
         config=seedling_vae.SeedlingVAEConfig(),
-        training=seedling_vae.VAETraining(steps=recipe.vae_steps),
+        training=seedling_vae.VAETraining(steps=recipe.vae_steps, batch=12, kl=5e-5),
         seed=recipe.seed,
         on_progress=lambda row: on_progress({"stage": "vae", **row}),
     )
@@ -172,6 +172,7 @@ def assemble(
     name: str,
     recipe: Recipe,
     scores: dict[str, Any] | None = None,
+    provenance: str = "",
 ) -> dict[str, Any]:
     """Write the model folder, weights in fp16, training-only parts left behind."""
     config = preset("seedling")
@@ -189,6 +190,7 @@ def assemble(
             "codebook_hash": codec.codebook_hash,
             "recipe": dataclasses.asdict(recipe),
             "scores": scores or {},
+            "provenance": provenance,
         },
         config=config,
         vocabulary=RELEASE_VOCABULARY,
