@@ -89,7 +89,7 @@ def _global_first(args: Sequence[str]) -> list[str]:
 def _explain(error: Exception) -> int:
     """Print one line of what and where and one of what to do; return the exit code."""
     if isinstance(error, SongBloomError):
-        output.error(error.message, error.hint)
+        output.error(error.message, error.hint or "Mend that, then type the same again.")
         return error.exit_code
     if isinstance(error, typer.TyperException):
         command = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
