@@ -90,6 +90,9 @@ class ModelConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
+        for name in _AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise UsageError(f"model: {name} is {getattr(self, name)}; expected at least 1")
         if self.dim % self.num_heads:
             raise UsageError(f"model: dim {self.dim} is not a multiple of {self.num_heads} heads")
         if self.head_dim < 32 or self.head_dim % 2:
@@ -97,9 +100,6 @@ class ModelConfig:
                 f"model: dim {self.dim} over {self.num_heads} heads gives a head_dim of "
                 f"{self.head_dim}; expected an even number of at least 32"
             )
-        for name in ("ar_layers", "dit_layers", "ffn_dim", "sketch_vocab_size", "patch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"model: {name} is {getattr(self, name)}; expected at least 1")
 
     @property
     def head_dim(self) -> int:
@@ -137,6 +137,21 @@ class ModelConfig:
         objective = _build(ObjectiveConfig, values.pop("objective", {}), f"{where}: [objective]")
         sampling = _build(SamplingConfig, values.pop("sampling", {}), f"{where}: [sampling]")
         return _build(cls, {**values, "objective": objective, "sampling": sampling}, where)
+
+
+_AT_LEAST_ONE = (
+    "dim",
+    "num_heads",
+    "ar_layers",
+    "dit_layers",
+    "ffn_dim",
+    "sketch_vocab_size",
+    "patch_size",
+    "latent_dim",
+    "lyric_vocab_size",
+    "lyric_length",
+    "max_sentences",
+)
 
 
 def preset(name: str) -> ModelConfig:

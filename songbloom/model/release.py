@@ -195,24 +195,28 @@ def _split(
     kept = {k: v for k, v in tensors.items() if not k.startswith(_DUPLICATE_VAE)}
     vae = {k.removeprefix("vae.vae."): v for k, v in kept.items() if k.startswith("vae.vae.")}
     theirs = {k: v for k, v in kept.items() if not k.startswith("vae.vae.")}
-    keys, zeros = release_keys(config), zero_keys(config)
-    _check_released_keys(theirs, [*(s for v in keys.values() for s in v), *zeros], where)
-    for key in zeros:
+    check_keys({f"model.{k}": v for k, v in _released_shapes(config).items()}, theirs, where)
+    for key in zero_keys(config):
         if theirs[f"model.{key}"].any():
             raise SongBloomError(f"{where}: model.{key} is not zero, as it is in every release")
     model = {
-        ours: torch.cat([theirs[f"model.{s}"] for s in sources]) for ours, sources in keys.items()
+        ours: torch.cat([theirs[f"model.{s}"] for s in sources])
+        for ours, sources in release_keys(config).items()
     }
-    with torch.device("meta"):
-        shapes = {k: v.shape for k, v in SongBloom(config).state_dict().items()}
-    check_keys(shapes, model, where)
     return model, vae
 
 
-def _check_released_keys(tensors: Mapping[str, Tensor], names: list[str], where: str) -> None:
-    expected = {f"model.{name}" for name in names}
-    unknown = torch.Size()
-    check_keys({k: tensors[k].shape if k in tensors else unknown for k in expected}, tensors, where)
+def _released_shapes(config: ModelConfig) -> dict[str, torch.Size]:
+    """Shapes of the released tensors (without `model.`): stacked ones are equal parts of ours."""
+    with torch.device("meta"):
+        whole = {k: v.shape for k, v in SongBloom(config).state_dict().items()}
+    shapes = {
+        source: torch.Size((whole[ours][0] // len(sources), *whole[ours][1:]))
+        for ours, sources in release_keys(config).items()
+        for source in sources
+    }
+    zeros = {k: torch.Size([config.dim]) for k in zero_keys(config)}
+    return {**shapes, **zeros, f"{_LYRICS}.blank_emb": torch.Size([1, config.dim])}
 
 
 def _vae(
@@ -223,7 +227,8 @@ def _vae(
     own = {k.removeprefix("autoencoder."): v for k, v in load_pickle_tensors(ckpt).items()}
     vae = OobleckVAE(_vae_config(release.file(release["vae.vae_cfg"])))
     folded = dict(_fold(from_checkpoint or own))
-    check_keys({k: v.shape for k, v in vae.state_dict().items()}, folded, str(ckpt))
+    where = release["pretrained_path"] if from_checkpoint else ckpt
+    check_keys({k: v.shape for k, v in vae.state_dict().items()}, folded, f"{where}: VAE")
     return vae, folded
 
 
@@ -239,16 +244,21 @@ def _vae_config(path: Path) -> OobleckConfig:
             audio_channels=described["audio_channels"],
             sample_rate=described["sample_rate"],
         )
-    except (ValueError, KeyError) as error:
+    except KeyError as error:
         raise SongBloomError(f"{path}: lacks {error} of a stable-audio VAE config") from error
+    except (ValueError, TypeError) as error:
+        raise SongBloomError(f"{path}: not a stable-audio VAE config ({error})") from error
 
 
 def _fold(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """weight = g v / |v|, norms over all but the first dimension; and our shorter key names."""
+    """weight = g v / |v|, norms over all but the first dimension; and our shorter key names.
+
+    Half of a pair alone gives nothing: the folded weight is then missing by its name.
+    """
     for key, value in tensors.items():
         ours = key.replace("coder.layers.", "coder.", 1)
-        if key.endswith("weight_g"):
-            direction = tensors[key.removesuffix("_g") + "_v"]
+        direction = tensors.get(key.removesuffix("_g") + "_v")
+        if key.endswith("weight_g") and direction is not None:
             yield ours.removesuffix("_g"), torch._weight_norm(direction, value, 0)
-        elif not key.endswith("weight_v"):
+        elif not key.endswith(("weight_g", "weight_v")):
             yield ours, value

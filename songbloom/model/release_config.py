@@ -9,12 +9,14 @@ import operator
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from songbloom.errors import SongBloomError
 from songbloom.model.config import ModelConfig, ObjectiveConfig, SamplingConfig
+
+Number = TypeVar("Number", int, float)
 
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
 _EXTRA_SECONDS = 10.0  # the release's inference script adds these to the yaml's max_dur
@@ -61,9 +63,20 @@ class ReleaseYaml:
         except SongBloomError:
             return default
 
+    def number(self, dotted: str, kind: Callable[[Any], Number]) -> Number:
+        """A value as int or float (yaml reads 2e4 as text). `SongBloomError` naming the key."""
+        value = self._lookup(dotted)
+        try:
+            return kind(float(value))
+        except (TypeError, ValueError, OverflowError) as error:
+            message = f"{self.path}: {dotted} is {value!r}; expected a number"
+            raise SongBloomError(message, "Fetch the release's yaml again.") from error
+
     def _lookup(self, dotted: str) -> Any:
         node = self.tree
         for key in dotted.split("."):
+            if isinstance(node, list):
+                node = {str(i): value for i, value in enumerate(node)}
             if not isinstance(node, dict) or key not in node:
                 raise SongBloomError(
                     f"{self.path}: lacks the key '{dotted}'", "Fetch the release's yaml again."
@@ -145,24 +158,24 @@ def model_config(release: ReleaseYaml) -> ModelConfig:
             raise SongBloomError(
                 f"{release.path}: {key} is {release[key]!r}; only {expected!r} is supported"
             )
-    dim = int(release["model.dim"])
+    dim = release.number("model.dim", int)
     conditions = "model.condition_provider_cfg"
     return ModelConfig(
         dim=dim,
-        num_heads=int(release["model.num_heads"]),
-        ar_layers=int(release["model.lm_layers"]),
-        dit_layers=int(release["model.diff_layers"]),
+        num_heads=release.number("model.num_heads", int),
+        ar_layers=release.number("model.lm_layers", int),
+        dit_layers=release.number("model.diff_layers", int),
         ffn_dim=int(release.get("model.hidden_scale", 4)) * dim,
-        sketch_vocab_size=int(release["model.num_pitch"]),
-        patch_size=int(release["model.block_size"]),
-        latent_dim=int(release["model.latent_dim"]),
+        sketch_vocab_size=release.number("model.num_pitch", int),
+        patch_size=release.number("model.block_size", int),
+        latent_dim=release.number("model.latent_dim", int),
         lyric_vocab_size=len(release[f"{conditions}.lyrics.vocab_list"]),
-        lyric_length=int(release[f"{conditions}.lyrics.max_len"]),
-        max_sentences=int(release[f"{conditions}.lyrics.max_sentence_per_structure"]),
-        reference_frames=int(release[f"{conditions}.prompt_wav.max_len"]),
-        time_features_dim=int(release["model.timestep_features_dim"]),
-        ar_rope_base=float(release["model.rotary_base_val"]),
-        init_std=float(release["model.init_std"]),
+        lyric_length=release.number(f"{conditions}.lyrics.max_len", int),
+        max_sentences=release.number(f"{conditions}.lyrics.max_sentence_per_structure", int),
+        reference_frames=release.number(f"{conditions}.prompt_wav.max_len", int),
+        time_features_dim=release.number("model.timestep_features_dim", int),
+        ar_rope_base=release.number("model.rotary_base_val", float),
+        init_std=release.number("model.init_std", float),
         frontend="release",
         objective=_objective(release),
         sampling=_sampling(release),
@@ -170,30 +183,34 @@ def model_config(release: ReleaseYaml) -> ModelConfig:
 
 
 def _objective(release: ReleaseYaml) -> ObjectiveConfig:
-    dropout = float(release["model.h_dropout"])
+    dropout = release.number("model.h_dropout", float)
     return ObjectiveConfig(
         masking="release",
         joint_mask_rate=dropout,
         sketch_mask_rate=dropout,
-        condition_dropout=float(release["model.cfg_dropout"]),
-        reference_dropout=float(release["model.attribute_dropout.wav.prompt_wav"]),
+        condition_dropout=release.number("model.cfg_dropout", float),
+        reference_dropout=release.number("model.attribute_dropout.wav.prompt_wav", float),
     )
 
 
 def _sampling(release: ReleaseYaml) -> SamplingConfig:
-    scale = release["inference.cfg_coef"]
-    sketch_scale, latent_scale = scale if isinstance(scale, list) else (scale, scale)
+    if isinstance(release["inference.cfg_coef"], list):
+        sketch_scale, latent_scale = (
+            release.number(f"inference.cfg_coef.{i}", float) for i in "01"
+        )
+    else:
+        sketch_scale = latent_scale = release.number("inference.cfg_coef", float)
     penalize = bool(release["inference.penalty_repeat"])
     return SamplingConfig(
-        num_steps=int(release["inference.steps"]),
-        sketch_cfg_scale=float(sketch_scale),
-        latent_cfg_scale=float(latent_scale),
-        temperature=float(release["inference.temp"]),
-        top_k=int(release["inference.top_k"]),
-        noise_temperature=float(release["inference.diff_temp"]),
+        num_steps=release.number("inference.steps", int),
+        sketch_cfg_scale=sketch_scale,
+        latent_cfg_scale=latent_scale,
+        temperature=release.number("inference.temp", float),
+        top_k=release.number("inference.top_k", int),
+        noise_temperature=release.number("inference.diff_temp", float),
         repetition_penalty=1.1 if penalize else 1.0,
-        repetition_window=int(release["inference.penalty_window"]),
-        max_duration=float(release["max_dur"]) + _EXTRA_SECONDS,
+        repetition_window=release.number("inference.penalty_window", int),
+        max_duration=release.number("max_dur", float) + _EXTRA_SECONDS,
     )
 
 
