@@ -17,10 +17,9 @@ from torch import Tensor
 
 from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.files import sha256
-from songbloom.lyrics.vocabulary import Vocabulary
 from songbloom.model.checkpoint import check_keys, describe_vae, save_model
 from songbloom.model.config import ModelConfig
-from songbloom.model.release_config import ReleaseYaml, model_config
+from songbloom.model.release_config import ReleaseYaml, model_config, vocabulary
 from songbloom.model.songbloom import SongBloom
 from songbloom.model.vae import OobleckConfig, OobleckVAE
 
@@ -128,7 +127,7 @@ def import_release(
             "source": {"checkpoint": checkpoint.name, "sha256": sha256(checkpoint)},
         },
         config=config,
-        vocabulary=Vocabulary(tuple(release["model.condition_provider_cfg.lyrics.vocab_list"])),
+        vocabulary=vocabulary(release),
         songbloom=model,
         vae=vae_state,
         vae_info=describe_vae(vae),

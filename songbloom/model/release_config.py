@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from songbloom.errors import SongBloomError
+from songbloom.lyrics.vocabulary import Vocabulary
 from songbloom.model.config import ModelConfig, ObjectiveConfig, SamplingConfig
 
 Number = TypeVar("Number", int, float)
@@ -169,7 +170,7 @@ def model_config(release: ReleaseYaml) -> ModelConfig:
         sketch_vocab_size=release.number("model.num_pitch", int),
         patch_size=release.number("model.block_size", int),
         latent_dim=release.number("model.latent_dim", int),
-        lyric_vocab_size=len(release[f"{conditions}.lyrics.vocab_list"]),
+        lyric_vocab_size=len(vocabulary(release)),
         lyric_length=release.number(f"{conditions}.lyrics.max_len", int),
         max_sentences=release.number(f"{conditions}.lyrics.max_sentence_per_structure", int),
         reference_frames=release.number(f"{conditions}.prompt_wav.max_len", int),
@@ -180,6 +181,15 @@ def model_config(release: ReleaseYaml) -> ModelConfig:
         objective=_objective(release),
         sampling=_sampling(release),
     )
+
+
+def vocabulary(release: ReleaseYaml) -> Vocabulary:
+    """The lyric symbols. `SongBloomError` when they are no list of distinct ones, "" first."""
+    key = "model.condition_provider_cfg.lyrics.vocab_list"
+    try:
+        return Vocabulary(tuple(release[key]))
+    except (TypeError, ValueError) as error:
+        raise SongBloomError(f"{release.path}: {key} is no vocabulary ({error})") from error
 
 
 def _objective(release: ReleaseYaml) -> ObjectiveConfig:
@@ -194,12 +204,9 @@ def _objective(release: ReleaseYaml) -> ObjectiveConfig:
 
 
 def _sampling(release: ReleaseYaml) -> SamplingConfig:
-    if isinstance(release["inference.cfg_coef"], list):
-        sketch_scale, latent_scale = (
-            release.number(f"inference.cfg_coef.{i}", float) for i in "01"
-        )
-    else:
-        sketch_scale = latent_scale = release.number("inference.cfg_coef", float)
+    scale = "inference.cfg_coef"  # a number for both, or a pair
+    names = [f"{scale}.0", f"{scale}.1"] if isinstance(release[scale], list) else [scale, scale]
+    sketch_scale, latent_scale = (release.number(name, float) for name in names)
     penalize = bool(release["inference.penalty_repeat"])
     return SamplingConfig(
         num_steps=release.number("inference.steps", int),
