@@ -321,6 +321,13 @@ def test_bad_guidance_scales(release: Path, target: Path, scale: Any) -> None:
     refused(release, target, "inference.cfg_coef")
 
 
+@pytest.mark.parametrize("text", ["", "- a\n- b", "- ''\n- a\n- a", "5"])
+def test_bad_vocabulary(release: Path, target: Path, text: str) -> None:
+    """Symbols are a list of distinct ones whose first is empty."""
+    (release / "vocab_g2p.yaml").write_text(text, encoding="utf-8")
+    refused(release, target, "vocab_list")
+
+
 def test_numbers_with_exponents(release: Path, target: Path) -> None:
     """yaml reads 2e4 as text; it is the number all the same."""
     edit_yaml(release, lambda tree: tree["model"].update(rotary_base_val="2e4"))
@@ -351,6 +358,7 @@ class Evil:
         return (Path.touch, (self.path,))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("kind", ["zip", "bare"])
 @pytest.mark.parametrize("file", ["songbloom_mini.pt", "autoencoder_music_dsp1920.ckpt"])
 def test_pickled_code_does_not_run(
