@@ -155,17 +155,35 @@ def test_closed_pipe_is_quiet() -> None:
     assert b"Traceback" not in ran.stderr and b"Exception" not in ran.stderr
 
 
-def test_real_interrupt() -> None:
-    """SIGINT while the program waits for lyrics: 130, two lines, no traceback."""
-    command = [*PROGRAM, "generate", "-", "--prompt", __file__]
+def test_real_interrupt(tmp_path: Path) -> None:
+    """SIGINT while the program reads lyrics from a named pipe: 130, two lines, no traceback."""
+    lyrics = tmp_path / "lyrics.txt"
+    os.mkfifo(lyrics)
     program = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, "generate", str(lyrics), "--prompt", __file__],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs are started with SIGINT ignored, and tests may run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    time.sleep(1.5)
+    pipe = opened_by_a_reader(lyrics)
     program.send_signal(signal.SIGINT)
-    out, err = program.communicate(timeout=20)
+    out, err = program.communicate(timeout=60)
+    os.close(pipe)
     assert program.returncode == 130, err
-    assert out == "" and "Traceback" not in err
+    assert out == "" and "Traceback" not in err and len(err.splitlines()) == 2
+
+
+def opened_by_a_reader(fifo: Path, patience: float = 60.0) -> int:
+    """A descriptor to write to `fifo`, as soon as somebody reads it."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            assert time.monotonic() < end, "the program never opened its lyrics"
+            time.sleep(0.05)
 
 
 def test_quiet_leaves_results_and_errors(cli: Cli) -> None:
