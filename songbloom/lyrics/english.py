@@ -19,6 +19,7 @@ _SPOKEN = re.compile(r"[^ A-Za-z'.,?!\-]")
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z'\-]+[A-Za-z]|[A-Za-z]+|\S")
 _POSSESSIVE = re.compile(r"([a-z]+)'s")
 _LONGEST_SPELLED = 3
+_LONGEST_READ = 200  # letters; the segmenter would take minutes over what nobody sings anyway
 _HOT = {
     "chatgpt": "CH AE1 T JH IY1 P IY1 T IY1",
     "json": "JH EY1 S AH0 N",
@@ -47,7 +48,7 @@ def pronounce(text: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _token(token: str) -> tuple[str, ...]:
-    word = token.lower()
+    word = token[:_LONGEST_READ].lower()
     if not token[-1].isalpha():
         return (token,)
     if len(word) == 1:

@@ -29,7 +29,7 @@ _ORDINALS = {
 _MOST_DIGITS = 3 * (len(_POWERS) + 1)
 
 _POUNDS = re.compile(r"£([0-9]+)")
-_ORDINAL = re.compile(r"([0-9]+)(?:st|nd|rd|th)")
+_ORDINAL = re.compile(r"(?<![0-9])([0-9]+)(?:st|nd|rd|th)")
 _DIGITS = re.compile(r"[0-9]+")
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -122,7 +123,15 @@ def test_unknown_names_are_guessed_the_same_each_time():
     """The predictor is deterministic and reads any letters, short and long."""
     assert phonemes("xyzzyq") == "Z IH1 G Z IY0 K Y UW1"
     assert phonemes("Brzęczyszczykiewicz") == phonemes("Brzęczyszczykiewicz")
-    assert len(phonemes("q" * 500).split(" ")) > 20
+
+
+def test_endless_words_do_not_hang():
+    """Hundreds of kilobytes without a space are seconds of CPU, whatever the script."""
+    start = time.process_time()
+    for letters in ("x", "'", "1", "é", "한", "~"):
+        phonemes(letters * (300_000 // len(letters)))
+    phonemes("爱你一万年" * 400)
+    assert time.process_time() - start < 30
 
 
 def test_import_is_light():
