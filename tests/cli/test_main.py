@@ -168,6 +168,7 @@ def test_real_interrupt(tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     pipe = opened_by_a_reader(lyrics)
+    time.sleep(0.5)  # from opening to waiting for words
     program.send_signal(signal.SIGINT)
     out, err = program.communicate(timeout=60)
     os.close(pipe)
