@@ -30,6 +30,7 @@ from songbloom.model.songbloom import SongBloom
 from songbloom.model.vae import OobleckConfig, OobleckVAE
 
 FORMAT_VERSION = 1
+_REQUIRED = ("name", "parameters", "config", "vae", "sha256")
 VAE = OobleckVAE | SeedlingVAE
 VAE_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "oobleck": (OobleckConfig, OobleckVAE),
@@ -68,6 +69,9 @@ def read_info(folder: Path) -> dict[str, Any]:
                 f"{path}: format {info['format']}, expected {FORMAT_VERSION}",
                 "Export or import the model again with this version of songbloom.",
             )
+        lacks = [key for key in _REQUIRED if key not in info]
+        if lacks:
+            raise KeyError(f"lacks {', '.join(lacks)}")
     except (ValueError, KeyError, TypeError) as error:
         raise SongBloomError(
             f"{path}: not a model description ({error})", "Fetch or import the model again."
@@ -148,9 +152,15 @@ def verify(folder: Path, info: Mapping[str, Any]) -> None:
 
 def build_vae(described: Mapping[str, Any]) -> Any:
     """The VAE that `model.json`'s "vae" table describes, without weights of its own yet."""
-    config_class, vae_class = VAE_KINDS[described["kind"]]
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
-    return vae_class(config_class(**values))
+    try:
+        config_class, vae_class = VAE_KINDS[described["kind"]]
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in described["config"].items()}
+        return vae_class(config_class(**values))
+    except (KeyError, TypeError) as error:
+        raise SongBloomError(
+            f"model.json: a VAE that this version does not know ({error})",
+            "Update songbloom, or fetch the model again.",
+        ) from error
 
 
 def describe_vae(vae: VAE) -> dict[str, Any]:

@@ -139,6 +139,9 @@ class OobleckVAE(nn.Module):
         An incomplete last frame is dropped, though the frame before it hears its samples.
         """
         frames = audio.shape[-1] // self.hop
+        if frames == 0:
+            empty = audio.new_zeros(len(audio), 0, self.latent_dim)
+            return empty, empty
         encoded = self.encoder(audio)[..., :frames]
         mean, scale = encoded.transpose(1, 2).chunk(2, dim=-1)
         return mean, F.softplus(scale) + 1e-4
