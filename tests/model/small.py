@@ -67,4 +67,4 @@ def random_batch(
 
 def largest(difference: Tensor) -> float:
     """Largest absolute entry, as a float."""
-    return float(difference.abs().max()) if difference.numel() else 0.0
+    return float(difference.detach().abs().max()) if difference.numel() else 0.0
