@@ -19,9 +19,8 @@ from songbloom.synth.voice import check_installed
 from songbloom.units import SAMPLE_RATE, Seconds
 
 STEMS = ("audio", "vocals", "backing")
-MEAN_DURATION: Seconds = 27.0  # of a song, over many seeds
-BYTES_PER_SECOND = 420_000  # of song: three 24-bit stereo FLAC files
-CPU_PER_SECOND = 0.12  # of song, seconds of one 2.5 GHz core
+BYTES_PER_SECOND = 380_000  # of song: three 24-bit stereo FLAC files
+CPU_PER_SECOND = 0.13  # of song, seconds of one 2.5 GHz core
 
 OnProgress = Callable[[int, int, Seconds], None]  # songs done, songs in all, seconds of audio done
 

@@ -21,6 +21,7 @@ from songbloom.units import Seconds
 FORMAT = 1  # of truth.json
 SPLITS = ("train", "test")
 MAX_LINES = 8
+LONGEST: Seconds = 32.0  # of the sung part, unless lines are asked for
 COMP, BASS, PAD = (0, 1, 4, 5, 16, 24, 25, 27), (32, 33, 35, 38), (48, 50, 89)
 CONSONANT_SHARE = 0.5  # of the time between two vowel onsets, at most
 
@@ -224,6 +225,8 @@ class _Composer:
             self.sung.append(self._line(unseen_share))
             filled = sum(line.num_bars for line in self.sung) * self.bar
             if num_lines is None and len(self.sung) >= 2 and filled > wanted:
+                if filled > LONGEST and len(self.sung) > 2:
+                    self.sung.pop()
                 break
 
     def score(self, seed: int, index: int, split: str) -> Score:
