@@ -65,17 +65,18 @@ def generate(
     """
     maker = _Maker(Path(model_path), options, on_event)
     items = list_items(requests, Path(output), options)
-    todo, rows = [], {}
-    for item in items:
-        done = maker.finished(item)
-        if done is None:
-            todo.append(item)
-        else:
-            rows[item.path] = done
-            on_event({"event": "skip", "idx": item.request.idx, "file": str(item.path)})
+    rows: dict[Path, dict[str, Any]] = {}
     failures: list[SongBloomError] = []
-    for begin in range(0, len(todo), options.batch_size):
-        for item, result in maker.make(todo[begin : begin + options.batch_size]):
+    # A batch that lacks a song is made whole again: its last bits depend on its size.
+    for begin in range(0, len(items), options.batch_size):
+        batch = items[begin : begin + options.batch_size]
+        done = [maker.finished(item) for item in batch]
+        if all(done):
+            for item, row in zip(batch, done, strict=True):
+                rows[item.path] = dict(row or {})
+                on_event({"event": "skip", "idx": item.request.idx, "file": str(item.path)})
+            continue
+        for item, result in maker.make(batch):
             if isinstance(result, SongBloomError):
                 failures.append(result)
                 on_event({"event": "error", "idx": item.request.idx, "message": result.message})
@@ -234,9 +235,9 @@ class _Maker:
     def _finish(self, song: "_Song") -> dict[str, Any]:
         """Write the sound file and its bundle."""
         item, samples = song.item, song.finish()
-        if not song.sketch:
-            self._warn(item, "the model ended the song in its first patch: one patch of silence")
-        sketch = torch.cat([torch.empty(0, dtype=torch.int64), *song.sketch])
+        sketch = torch.cat(song.sketch)
+        if not len(sketch):
+            self._warn(item, "the model ended the song in its first patch: nothing is sung")
         times = timeline(
             item.request.lyrics, sketch.numpy(), sketch_kind=self.info.get("sketch_kind")
         )
@@ -248,7 +249,7 @@ class _Maker:
                 song=described,
                 lyrics=item.request.lyrics.line + "\n",
                 sketch=sketch,
-                latents=song.all_latents(self.config),
+                latents=torch.cat(song.latents),
                 timeline=times,
             )
         row = self._row(item, described, skipped=False)
@@ -317,6 +318,7 @@ class _Maker:
             "seed": self.options.seed + item.sample,
             "rng": self.options.rng,
             "dtype": self.options.dtype,
+            "batch_size": self.options.batch_size,
             "sampling": dataclasses.asdict(self.sampling),
             "model": self.info["sha256"],
         }
@@ -376,7 +378,7 @@ class _Song:
 
     def __init__(self, item: Item, model: Model) -> None:
         self.item = item
-        self.hop = model.vae.hop
+        self.nothing = torch.zeros(model.config.patch_size, model.config.latent_dim)
         self.decoder = StreamingDecoder(model.vae)
         self.sketch: list[Tensor] = []
         self.latents: list[Tensor] = []
@@ -389,20 +391,15 @@ class _Song:
         self.chunks += self.decoder.push(latents)
 
     def finish(self) -> np.ndarray:
-        """The whole song, `[2, n]`; a song that ended at once is one patch of silence."""
+        """The whole song, `[2, n]`; one that ended at once is a patch of zeros, as released."""
+        if not self.latents:
+            self.add(torch.empty(0, dtype=torch.int64), self.nothing)
         self.chunks += self.decoder.flush()
-        if not self.chunks:
-            return np.zeros((2, 16 * self.hop), dtype=np.float32)
         return torch.cat(self.chunks, dim=1).numpy()
-
-    def all_latents(self, config: ModelConfig) -> Tensor:
-        if self.latents:
-            return torch.cat(self.latents)
-        return torch.zeros(config.patch_size, config.latent_dim)
 
     @property
     def seconds(self) -> Seconds:
-        return frames_to_seconds(max(16, sum(len(s) for s in self.sketch)))
+        return frames_to_seconds(sum(len(x) for x in self.latents))
 
     @property
     def elapsed(self) -> Seconds:
