@@ -1,0 +1,100 @@
+"""Lyrics as a document: metadata, sections, lines and words, with times where the source has them.
+
+Every format is read into this and written from it; every complaint about a file is a `Finding`.
+Times are seconds from the start of the song; None where nobody said.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from songbloom.units import Seconds
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands in the source: row and column from 1; row 0 is nowhere."""
+
+    row: int = 0
+    column: int = 1
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its own time (enhanced LRC, JSONL)."""
+
+    text: str
+    start: Seconds
+    end: Seconds | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line as written. `words`, where known, are its words in order."""
+
+    text: str
+    start: Seconds | None = None
+    end: Seconds | None = None
+    words: tuple[Word, ...] = ()
+    place: Place = field(default=Place(), compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a song.
+
+    `tag` is one of `tags.TAGS`, `lines` its lines in order (none in a part without words),
+    `repeats` how often its tag stands in the one line: about seconds without words. `name` is the
+    heading as it was written where it says more than the tag ("Verse 2", "Pre-Chorus").
+    """
+
+    tag: str
+    lines: tuple[Line, ...] = ()
+    repeats: int = 1
+    name: str = ""
+    start: Seconds | None = None
+    end: Seconds | None = None
+    place: Place = field(default=Place(), compare=False, repr=False)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of the lines."""
+        return tuple(line.text for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A complaint about lyrics: where, which rule, and the text that would mend it (if one can)."""
+
+    place: Place
+    rule: str  # kebab-case, stable: "unknown-tag"
+    severity: Severity
+    message: str
+    fix: str = ""  # what to do, in words; empty where only the writer knows
+
+    def text(self, source: str) -> str:
+        """`source:row:column: message`."""
+        at = f"{source}:{self.place.row}:{self.place.column}" if self.place.row else source
+        return f"{at}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Lyrics:
+    """Sections in order, the one line for the model, and what the reader should know.
+
+    `line` is the released one-line format: kept byte for byte where the source is in it. `metadata`
+    holds title, artist and the like in the order of the source, keys in lower case.
+    """
+
+    sections: tuple[Section, ...]
+    line: str
+    findings: tuple[Finding, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+    source: str = field(default="lyrics", compare=False)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Findings that are errors or warnings, a line of text each."""
+        found = (finding for finding in self.findings if finding.severity != "info")
+        return tuple(finding.text(self.source) for finding in found)
