@@ -21,7 +21,8 @@ LAYERS = (
     ("model",),
     ("hub",),
     ("synth", "stages", "data"),
-    ("training", "generation"),
+    ("generation",),
+    ("training",),
     ("evaluation", "export", "doctor"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -18,7 +18,7 @@ from songbloom.model.songbloom import SongBloom
 from songbloom.synth.score import Score, compose
 from songbloom.training.auxiliary import plain_state, predicting_positions
 from songbloom.training.examples import NOTHING_NEXT, Example, from_score, lyric_symbols
-from songbloom.training.trainer import Phase, TrainConfig, Trainer, train
+from songbloom.training.phases import Phase, TrainConfig, Trainer, train
 
 MODEL = replace(preset("nano"), sketch_vocab_size=NUM_CODES, lyric_length=200)
 
