@@ -28,8 +28,8 @@ from songbloom.synth.corpus import load_score
 from songbloom.training import seedling_vae, sketch_codec
 from songbloom.training.auxiliary import plain_state
 from songbloom.training.examples import Example, from_score
-from songbloom.training.state import load_state
 from songbloom.training.phases import Phase, TrainConfig, Trainer, train
+from songbloom.training.state import load_state
 from songbloom.units import SAMPLE_RATE
 
 Progress = Callable[[dict[str, Any]], None]
