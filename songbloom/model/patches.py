@@ -40,15 +40,19 @@ def split_outputs(outputs: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
     return torch.cat([first, rearrange(predicting, "b n p d -> b (n p) d")], dim=1), hidden
 
 
-def sketch_targets(sketch: Tensor, lengths: Tensor, *, eos_id: int, ignore_id: int) -> Tensor:
+def sketch_targets(
+    sketch: Tensor, lengths: Tensor, *, eos_id: int, ignore_id: int, ends: Tensor | None = None
+) -> Tensor:
     """Targets `[B, T + 1]` of the predicting outputs: the sketch, EOS at `lengths`, then ignored.
 
-    `sketch` `[B, T]`, `lengths` `[B]` in frames, at most T.
+    `sketch` `[B, T]`, `lengths` `[B]` in frames, at most T. Where `ends` `[B]` is False the song
+    goes on behind its last frame, and no EOS is learnt.
     """
     batch, frames = sketch.shape
     padded = torch.cat([sketch, sketch.new_full((batch, 1), ignore_id)], dim=1)
     at = torch.arange(frames + 1, device=sketch.device)
-    padded = torch.where(at == lengths[:, None], eos_id, padded)
+    end = eos_id if ends is None else torch.where(ends[:, None], eos_id, ignore_id)
+    padded = torch.where(at == lengths[:, None], end, padded)
     return torch.where(at > lengths[:, None], ignore_id, padded)
 
 

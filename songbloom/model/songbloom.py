@@ -40,6 +40,7 @@ class Batch:
     latents: Tensor  # [B, T, C]
     lengths: Tensor  # [B] int64, frames
     conditions: Sequence[Conditions]
+    ends: Tensor | None = None  # [B] bool: the song ends there; None: all do
 
     def with_plain_padding(self, eos_id: int) -> "Batch":
         """EOS and zeros beyond each song, as the release pads: the last patch hears its padding."""
@@ -50,6 +51,7 @@ class Batch:
             self.latents.masked_fill(beyond[..., None], 0),
             self.lengths,
             self.conditions,
+            self.ends,
         )
 
 
@@ -186,7 +188,9 @@ class SongBloom(nn.Module):
     def losses(self, predictions: Predictions, batch: Batch, draws: FlowDraws) -> Losses:
         """Cross-entropy of the sketch and squared error of the velocity, over frames that count."""
         eos, ignore = self.config.eos_id, self.config.ignore_id
-        targets = sketch_targets(batch.sketch, batch.lengths, eos_id=eos, ignore_id=ignore)
+        targets = sketch_targets(
+            batch.sketch, batch.lengths, eos_id=eos, ignore_id=ignore, ends=batch.ends
+        )
         logits = predictions.logits.float().flatten(0, 1)
         sketch_count = (targets != ignore).sum()
         sketch = F.cross_entropy(logits, targets.flatten(), ignore_index=ignore, reduction="sum")
