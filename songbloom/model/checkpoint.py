@@ -116,8 +116,8 @@ def save_model(
     Returns what it wrote into `model.json`.
     """
     folder = Path(folder)
-    _save_tensors(folder / "model.safetensors", songbloom)
-    _save_tensors(folder / "vae.safetensors", vae)
+    save_tensors(folder / "model.safetensors", songbloom)
+    save_tensors(folder / "vae.safetensors", vae)
     write_text(folder / "vocabulary.json", json.dumps(vocabulary.symbols, ensure_ascii=False))
     if notice:
         write_text(folder / "NOTICE.txt", notice)
@@ -209,6 +209,7 @@ def check_keys(
         )
 
 
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, atomically; the same tensors give the same bytes."""
     with atomic_path(path) as temporary:
         save_file({k: v.contiguous() for k, v in sorted(tensors.items())}, temporary)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from songbloom.model.config import ModelConfig
-from songbloom.model.layers import Attention, SwiGLU, rope_table
+from songbloom.model.layers import Attention, SwiGLU, rope_table, run_block
 
 
 class TimeEmbedding(nn.Module):
@@ -57,6 +57,7 @@ class DiT(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.activation_checkpointing = False  # less memory in training, about a third more time
         self.time = TimeEmbedding(config)
         self.project_in = nn.Linear(config.latent_dim, config.dim)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.dit_layers))
@@ -73,5 +74,5 @@ class DiT(nn.Module):
         positions = torch.arange(x.shape[1], device=x.device)
         rope = rope_table(positions, self.config.dit_rope_dim, self.config.dit_rope_base)
         for layer in self.layers:
-            x = layer(x, rope)
+            x = run_block(layer, x, rope, checkpointed=self.activation_checkpointing)
         return self.project_out(x[:, -noisy.shape[1] :])

@@ -5,11 +5,13 @@ LayerNorm in the DiT), so each model brings its own.
 """
 
 import importlib.util
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from songbloom.model.cache import LayerCache
 
@@ -92,3 +94,11 @@ class SwiGLU(nn.Module):
         """`[..., D]` -> `[..., D]`."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(F.silu(gate) * up)
+
+
+def run_block(block: nn.Module, *inputs: Any, checkpointed: bool) -> Tensor:
+    """`block(*inputs)`. When `checkpointed` and gradients are wanted, nothing inside the block is
+    kept: the backward pass computes it again. Blocks draw nothing at random, so no RNG is saved."""
+    if checkpointed and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return block(*inputs)

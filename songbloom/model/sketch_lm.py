@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from songbloom.model.cache import KVCache, LayerCache
 from songbloom.model.config import ModelConfig
-from songbloom.model.layers import Attention, SwiGLU, rope_table
+from songbloom.model.layers import Attention, SwiGLU, rope_table, run_block
 
 
 class Block(nn.Module):
@@ -39,6 +39,7 @@ class SketchLM(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.activation_checkpointing = False  # less memory in training, about a third more time
         self.bos = nn.Parameter(torch.empty(config.dim))
         # The codebook, EOS, and the id whose targets carry no loss.
         self.embedding = nn.Embedding(config.sketch_vocab_size + 2, config.dim)
@@ -56,7 +57,8 @@ class SketchLM(nn.Module):
         positions = torch.arange(start, start + x.shape[1], device=x.device)
         rope = rope_table(positions, self.config.head_dim, self.config.ar_rope_base)
         for index, layer in enumerate(self.layers):
-            x = layer(x, rope, None if cache is None else cache.layer(index))
+            layer_cache = None if cache is None else cache.layer(index)
+            x = run_block(layer, x, rope, layer_cache, checkpointed=self.activation_checkpointing)
         if cache is not None:
             cache.length += len(positions)
         return self.norm(x)
