@@ -41,7 +41,7 @@ class TimedSection:
 
 def timeline(lyrics: Lyrics, sketch: np.ndarray, *, sketch_kind: str | None) -> dict[str, Any]:
     """JSON-able timeline: "timing" ("sketch" or "estimated"), duration in seconds, sections."""
-    lines = [(i, text) for i, s in enumerate(lyrics.sections) for text in s.lines]
+    lines = [(i, text) for i, s in enumerate(lyrics.sections) for text in s.texts]
     duration = frames_to_seconds(len(sketch))
     known = sketch_kind == "seedling" and len(sketch) > 0 and int(sketch.max()) < NUM_CODES
     spans = _heard(lines, sketch) if known else _spread(lines, duration)

@@ -1,5 +1,6 @@
 """Lyrics: from what people write to what a model reads. Free of torch."""
 
-from songbloom.lyrics.formats import Lyrics, Section, decode, parse, read
+from songbloom.lyrics.document import Finding, Line, Lyrics, Place, Section, Word
+from songbloom.lyrics.formats import decode, parse, read
 
-__all__ = ["Lyrics", "Section", "decode", "parse", "read"]
+__all__ = ["Finding", "Line", "Lyrics", "Place", "Section", "Word", "decode", "parse", "read"]

@@ -11,6 +11,8 @@ from songbloom.units import Seconds
 
 Severity = Literal["error", "warning", "info"]
 
+_MOST_SHOWN = 20  # warnings of one rule
+
 
 @dataclass(frozen=True)
 class Place:
@@ -95,6 +97,13 @@ class Lyrics:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Findings that are errors or warnings, a line of text each."""
-        found = (finding for finding in self.findings if finding.severity != "info")
-        return tuple(finding.text(self.source) for finding in found)
+        """Errors and warnings, a line of text each; of one rule the first twenty and a count."""
+        shown: list[str] = []
+        counts: dict[str, int] = {}
+        for finding in self.findings:
+            if finding.severity != "info":
+                counts[finding.rule] = counts.get(finding.rule, 0) + 1
+                if counts[finding.rule] <= _MOST_SHOWN:
+                    shown.append(finding.text(self.source))
+        rest = {rule: count - _MOST_SHOWN for rule, count in counts.items()}
+        return (*shown, *(f"{self.source}: {n} more of {r}" for r, n in rest.items() if n > 0))

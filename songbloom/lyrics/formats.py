@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from songbloom.errors import SongBloomError
+from songbloom.lyrics.document import Finding, Line, Lyrics, Place, Section
 from songbloom.lyrics.tags import NON_VOCAL_TAGS, TAGS, TagLine, nearest_tag, read_tag_line
 
 # A tag without words stands for about a second in the released 150 s models.
@@ -19,35 +20,12 @@ MAX_BYTES = 16 << 20
 
 _LABEL = re.compile(rf"(?:^|(?<= ))\[({'|'.join(TAGS)})\](?= |$)")
 _BRACKETED = re.compile(r"\[[^\[\]]*\]")
-_SENTENCE_END = re.compile(r"[.。]")
+_SENTENCE = re.compile(r"[^.。]+")
 _PLAIN_MARKS = str.maketrans(
     {**dict.fromkeys("’‘ʼ＇´`", "'"), **dict.fromkeys('“”„«»"[]{}【】'), "–": "-", "‐": "-"}
 )
 _CLOSING = " ,.;:，。；：、-"
 _UNREAD_SYMBOLS = frozenset("&@%+=€¥")  # people say them, the released front end does not
-_MOST_WARNINGS = 20
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of a song.
-
-    `tag` is one of `tags.TAGS`, `lines` the texts of its lines in order (none in a part without
-    words), `repeats` how often its tag stands in the one line: about seconds without words.
-    """
-
-    tag: str
-    lines: tuple[str, ...] = ()
-    repeats: int = 1
-
-
-@dataclass(frozen=True)
-class Lyrics:
-    """Sections in order, the one line for the model, and what the reader should know."""
-
-    sections: tuple[Section, ...]
-    line: str
-    warnings: tuple[str, ...] = ()
 
 
 def read(path: Path) -> Lyrics:
@@ -102,7 +80,7 @@ def parse(text: str, source: str = "lyrics", repeats: int = DEFAULT_REPEATS) -> 
     if not filled:
         raise _nothing(source, "the lyrics are empty")
     if len(filled) == 1 and _LABEL.search(rows[filled[0] - 1]):
-        return _parse_one_line(rows[filled[0] - 1], f"{source}:{filled[0]}")
+        return _parse_one_line(rows[filled[0] - 1], filled[0], source)
     return _PlainReader(source, repeats).read(rows)
 
 
@@ -125,7 +103,7 @@ def sung_text(line: str) -> str:
 
 def _section_text(section: Section) -> str:
     label = " ".join([f"[{section.tag}]"] * section.repeats)
-    lines = [text for text in map(sung_text, section.lines) if text]
+    lines = [text for text in map(sung_text, section.texts) if text]
     return f"{label} {'.'.join(lines)}" if lines else label
 
 
@@ -136,38 +114,47 @@ def _narrow(letter: str) -> str:
     return chr(ord(letter) - 0xFEE0) if "０" <= letter <= "ｚ" and letter.isalnum() else letter
 
 
-def _parse_one_line(line: str, where: str) -> Lyrics:
+def _parse_one_line(line: str, row: int, source: str) -> Lyrics:
     """The released format: kept byte for byte."""
-    sections = _one_line_sections(line)
-    if not any(_can_be_sung(text) for section in sections for text in section.lines):
-        raise _nothing(where, "only tags, no words to sing")
-    warnings = [
-        f"{where}: unknown tag {name} is sung as a word, did you mean [{nearest_tag(name[1:-1])}]?"
-        for name in dict.fromkeys(_BRACKETED.findall(_LABEL.sub("", line)))
+    sections = _one_line_sections(line, row)
+    if not any(_can_be_sung(text) for section in sections for text in section.texts):
+        raise _nothing(f"{source}:{row}", "only tags, no words to sing")
+    labels = _LABEL.sub(lambda match: " " * len(match[0]), line)
+    unknown = {match[0]: match.start() for match in reversed(list(_BRACKETED.finditer(labels)))}
+    findings = [
+        _unknown_tag(Place(row, start + 1), name[1:-1], "It is sung as a word.")
+        for name, start in reversed(unknown.items())
     ]
-    if unheard := _vanishing(line):
-        warnings.append(_vanishing_warning(where, unheard))
-    return Lyrics(sections, line, tuple(warnings))
+    findings += _vanishing(line, Place(row, 1))
+    return Lyrics(sections, line, tuple(findings), source=source)
 
 
-def _one_line_sections(line: str) -> tuple[Section, ...]:
+def _one_line_sections(line: str, row: int) -> tuple[Section, ...]:
     """What stands between the labels; a label again without words in between is a repeat."""
-    before, *rest = _LABEL.split(line)
-    sections = [Section("verse", lines)] if (lines := _sentences(before)) else []
+    labels = list(_LABEL.finditer(line))
+    ends = [label.start() for label in labels[1:]] + [len(line)]
+    first = labels[0].start() if labels else len(line)
+    before = _sentences(line, 0, first, row)
+    sections = [Section("verse", before, place=Place(row, 1))] if before else []
     between = ","
-    for tag, text in zip(rest[::2], rest[1::2], strict=True):
-        repeats = 1
+    for label, end in zip(labels, ends, strict=True):
+        tag, repeats, place = label[1], 1, Place(row, label.start() + 1)
         if sections and sections[-1].tag == tag and not between.strip():
-            repeats += sections.pop().repeats
-        sections.append(Section(tag, _sentences(text), repeats))
-        between = text
+            repeated = sections.pop()
+            repeats, place = repeats + repeated.repeats, repeated.place
+        sections.append(Section(tag, _sentences(line, label.end(), end, row), repeats, place=place))
+        between = line[label.end() : end]
     return tuple(sections)
 
 
-def _sentences(text: str) -> tuple[str, ...]:
-    """The lines of a section in the one-line format, without the commas between sections."""
-    lines = (part.strip(" ,") for part in _SENTENCE_END.split(text))
-    return tuple(part for part in lines if part)
+def _sentences(line: str, start: int, end: int, row: int) -> tuple[Line, ...]:
+    """The lines in a stretch of the one line, without the commas between sections."""
+    found = []
+    for match in _SENTENCE.finditer(line, start, end):
+        if text := match[0].strip(" ,"):
+            column = match.start() + match[0].index(text) + 1
+            found.append(Line(text, place=Place(row, column)))
+    return tuple(found)
 
 
 @dataclass
@@ -177,82 +164,95 @@ class _PlainReader:
     source: str
     repeats: int
     tag: str = "verse"
+    name: str = ""
     tag_count: int = 0
-    tag_row: int = 1
-    lines: list[str] = field(default_factory=list)
+    place: Place = Place(1, 1)
+    lines: list[Line] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
-    warnings: list[tuple[int, str]] = field(default_factory=list)
-    unheard_rows: int = 0
+    findings: list[Finding] = field(default_factory=list)
 
     def read(self, rows: Sequence[str]) -> Lyrics:
         tag_lines = [read_tag_line(row) for row in rows]
         untagged = not any(tag_lines)
         for number, (row, tag_line) in enumerate(zip(rows, tag_lines, strict=True), start=1):
             if tag_line:
-                self._open(tag_line, number)
-            words = " ".join((tag_line.rest if tag_line else row).split())
-            if words:
-                self._add(words, number)
+                self._open(tag_line, Place(number, _column(row, row.strip())))
+            text = tag_line.rest if tag_line else row.strip()
+            if text:
+                self._add(text, Place(number, _column(row, text)))
             elif untagged:
                 self._close()
         self._close()
         return self._lyrics()
 
-    def _open(self, tag_line: TagLine, number: int) -> None:
+    def _open(self, tag_line: TagLine, place: Place) -> None:
         """Each tag starts a section; one without words directly again lengthens it."""
         for name in tag_line.unknown:
-            self._warn(
-                number,
-                f"unknown tag [{name}], did you mean [{nearest_tag(name)}]? "
-                + ("It is left out." if tag_line.tags else "Its words are sung as a verse."),
-            )
-        for tag in tag_line.tags or ("verse",):
+            then = "It is left out." if tag_line.tags else "Its words are sung as a verse."
+            self.findings.append(_unknown_tag(place, name, then))
+        names = tag_line.names or tag_line.unknown[:1]
+        for tag, name in zip(tag_line.tags or ("verse",), names, strict=True):
             if tag == self.tag and tag in NON_VOCAL_TAGS and self.tag_count and not self.lines:
                 self.tag_count += 1
             else:
                 self._close()
-                self.tag, self.tag_count, self.tag_row = tag, 1, number
+                self.tag, self.tag_count, self.place = tag, 1, place
+                self.name = name if name.lower() != tag else ""
 
-    def _add(self, words: str, number: int) -> None:
+    def _add(self, text: str, place: Place) -> None:
+        words = " ".join(text.split())
         if any(map(str.isalnum, words)):
-            self.lines.append(words)
-        if unheard := _vanishing(sung_text(words)):
-            self.unheard_rows += 1
-            if self.unheard_rows <= _MOST_WARNINGS:
-                where = f"{self.source}:{number}"
-                self.warnings.append((number, _vanishing_warning(where, unheard)))
+            self.lines.append(Line(words, place=place))
+        self.findings += _vanishing(sung_text(words), place)
 
     def _close(self) -> None:
         """End the open section; one that has words although its tag holds none is a verse."""
         without_words = self.tag in NON_VOCAL_TAGS
         if self.lines and without_words:
-            self._warn(self.tag_row, f"[{self.tag}] cannot hold words; they are sung as a verse")
+            self._find("words-in-instrumental", "cannot hold words; they are sung as a verse")
         if self.lines:
             tag = "verse" if without_words else self.tag
-            self.sections.append(Section(tag, tuple(self.lines)))
+            lines = tuple(self.lines)
+            self.sections.append(Section(tag, lines, name=self.name, place=self.place))
         elif self.tag_count and without_words:
             count = self.tag_count if self.tag_count > 1 else self.repeats
-            self.sections.append(Section(self.tag, (), count))
+            self.sections.append(Section(self.tag, (), count, self.name, place=self.place))
         elif self.tag_count:
-            self._warn(self.tag_row, f"[{self.tag}] holds no words and is left out")
-        self.tag, self.tag_count, self.lines = "verse", 0, []
+            self._find("empty-section", "holds no words and is left out")
+        self.tag, self.name, self.tag_count, self.lines = "verse", "", 0, []
 
-    def _warn(self, number: int, text: str) -> None:
-        self.warnings.append((number, f"{self.source}:{number}: {text}"))
+    def _find(self, rule: str, message: str) -> None:
+        fix = {"words-in-instrumental": "write [verse]", "empty-section": "delete the tag"}[rule]
+        finding = Finding(self.place, rule, "warning", f"[{self.tag}] {message}", fix)
+        self.findings.append(finding)
 
     def _lyrics(self) -> Lyrics:
-        if not any(_can_be_sung(text) for section in self.sections for text in section.lines):
+        if not any(_can_be_sung(text) for section in self.sections for text in section.texts):
             raise _nothing(f"{self.source}:1", "no words that can be sung")
-        warnings = [text for _, text in sorted(self.warnings, key=lambda warning: warning[0])]
-        if self.unheard_rows > _MOST_WARNINGS:
-            rest = self.unheard_rows - _MOST_WARNINGS
-            warnings.append(f"{self.source}: characters that cannot be said in {rest} more lines")
-        return Lyrics(tuple(self.sections), one_line(self.sections), tuple(warnings))
+        findings = sorted(self.findings, key=lambda finding: finding.place.row)
+        sections = tuple(self.sections)
+        return Lyrics(sections, one_line(sections), tuple(findings), source=self.source)
 
 
-def _vanishing(text: str) -> str:
-    """The characters of `text`, each once, that the front end leaves out without a sound."""
-    return "".join(letter for letter in dict.fromkeys(text) if _vanishes(letter))
+def _column(row: str, text: str) -> int:
+    """The column, from 1, where `text`, which ends the row but for markup, begins."""
+    return max(0, row.rfind(text)) + 1
+
+
+def _unknown_tag(place: Place, name: str, then: str) -> Finding:
+    tag = nearest_tag(name)
+    message = f"unknown tag [{name}], did you mean [{tag}]? {then}"
+    return Finding(place, "unknown-tag", "warning", message, f"write [{tag}]")
+
+
+def _vanishing(text: str, place: Place) -> list[Finding]:
+    """A finding for the characters of `text` that the front end leaves out without a sound."""
+    letters = "".join(letter for letter in dict.fromkeys(text) if _vanishes(letter))
+    if not letters:
+        return []
+    shown = letters if len(letters) <= 12 else f"{letters[:12]}…"
+    message = f'no front end can say "{shown}"; left out of the singing'
+    return [Finding(place, "unsayable-character", "warning", message, "write it as words")]
 
 
 def _vanishes(letter: str) -> bool:
@@ -262,11 +262,6 @@ def _vanishes(letter: str) -> bool:
         return False
     base = unicodedata.normalize("NFD", letter)[0]
     return not (base.isascii() and base.isalpha())
-
-
-def _vanishing_warning(where: str, letters: str) -> str:
-    shown = letters if len(letters) <= 12 else f"{letters[:12]}…"
-    return f'{where}: no front end can say "{shown}"; left out of the singing'
 
 
 def _can_be_sung(text: str) -> bool:

@@ -38,12 +38,13 @@ _EXTRAS = re.compile(r"[:：|,，(（/–—]| - ")
 class TagLine(NamedTuple):
     """A line that names sections: tags in order, names nobody knows, the words behind them.
 
-    Without any tag the unknown names open a verse.
+    Without any tag the unknown names open a verse. `names` are the tags as written.
     """
 
     tags: tuple[str, ...]
     unknown: tuple[str, ...]
     rest: str
+    names: tuple[str, ...] = ()
 
 
 def tag_of(name: str) -> str | None:
@@ -70,9 +71,9 @@ def read_tag_line(line: str) -> TagLine | None:
         return found
     if label := _LABEL.fullmatch(text):
         tag = TAG_OF_NAME.get(_plain(label[1]))
-        return TagLine((tag,), (), label[2]) if tag else None
+        return TagLine((tag,), (), label[2], (label[1],)) if tag else None
     if len(text) <= 30 and _plain(text) in _UNMISTAKABLE:
-        return TagLine((TAG_OF_NAME[_plain(text)],), (), "")
+        return TagLine((TAG_OF_NAME[_plain(text)],), (), "", (text,))
     return None
 
 
@@ -82,6 +83,7 @@ def _read_brackets(text: str) -> TagLine | None:
     A name that nobody knows is a verse, or nothing beside one that is known: [Verse][Female].
     """
     tags: list[str] = []
+    names: list[str] = []
     unknown: list[str] = []
     place = 0
     while match := _BRACKETED.match(text, place):
@@ -89,6 +91,7 @@ def _read_brackets(text: str) -> TagLine | None:
         tag = tag_of(name) if sure or _is_short(name) else None
         if tag:
             tags.append(tag)
+            names.append(name)
         elif sure and name:
             unknown.append(name)
         else:
@@ -98,7 +101,7 @@ def _read_brackets(text: str) -> TagLine | None:
             place += 1
     if not tags and not unknown:
         return None
-    return TagLine(tuple(tags), tuple(unknown), text[place:].strip())
+    return TagLine(tuple(tags), tuple(unknown), text[place:].strip(), tuple(names))
 
 
 def _is_short(name: str) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from songbloom.errors import SongBloomError
-from songbloom.lyrics import Section, parse, read
+from songbloom.lyrics import Line, Section, parse, read
 from songbloom.lyrics.release import phonemes
 from songbloom.lyrics.tags import TAGS, read_tag_line
 
@@ -15,6 +15,10 @@ MINI = (
     "[intro] [intro] , [verse] City lights flicker.Dreams pass fast , "
     "[chorus] 风轻轻吹过古道.岁月 ,  [outro]"
 )
+
+
+def lines(*texts):
+    return tuple(map(Line, texts))
 
 
 def test_one_line_lyrics_are_kept_byte_for_byte():
@@ -28,8 +32,8 @@ def test_one_line_lyrics_are_kept_byte_for_byte():
 def test_one_line_lyrics_have_sections_and_repeats():
     assert parse(MINI).sections == (
         Section("intro", (), 2),
-        Section("verse", ("City lights flicker", "Dreams pass fast")),
-        Section("chorus", ("风轻轻吹过古道", "岁月")),
+        Section("verse", lines("City lights flicker", "Dreams pass fast")),
+        Section("chorus", lines("风轻轻吹过古道", "岁月")),
         Section("outro"),
     )
 
@@ -43,9 +47,9 @@ def test_plain_text_with_tags():
     lyrics = parse(text)
     assert lyrics.sections == (
         Section("intro", (), 4),
-        Section("verse", ("City lights, flicker,", "Dreams pass fast.")),
-        Section("chorus", ("Ho , ho", "(ooh ooh)")),
-        Section("bridge", ("“Don’t” go",)),
+        Section("verse", lines("City lights, flicker,", "Dreams pass fast."), name="Verse 1: Ann"),
+        Section("chorus", lines("Ho , ho", "(ooh ooh)"), name="Chorus x2"),
+        Section("bridge", lines("“Don’t” go")),
         Section("inst", (), 2),
         Section("outro", (), 4),
     )
@@ -60,14 +64,14 @@ def test_plain_text_with_tags():
 def test_stanzas_without_tags_are_verses():
     lyrics = parse("One line\nand two\n\n\n \nThree\n")
     assert lyrics.sections == (
-        Section("verse", ("One line", "and two")),
-        Section("verse", ("Three",)),
+        Section("verse", lines("One line", "and two")),
+        Section("verse", lines("Three")),
     )
     assert lyrics.line == "[verse] One line.and two , [verse] Three"
 
 
 def test_blank_lines_inside_a_tagged_section_do_not_end_it():
-    assert parse("[chorus]\na\n\nb").sections == (Section("chorus", ("a", "b")),)
+    assert parse("[chorus]\na\n\nb").sections == (Section("chorus", lines("a", "b")),)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +111,12 @@ def test_words_that_are_no_tags(row):
 
 def test_an_unknown_tag_is_a_verse_and_the_nearest_is_named():
     lyrics = parse("[chrous]\nhi\n[Zzz]\nyo")
-    assert lyrics.sections == (Section("verse", ("hi",)), Section("verse", ("yo",)))
-    assert "lyrics:1: unknown tag [chrous], did you mean [chorus]?" in lyrics.warnings[0]
-    assert "lyrics:3: unknown tag [Zzz]" in lyrics.warnings[1]
+    assert lyrics.sections == (
+        Section("verse", lines("hi"), name="chrous"),
+        Section("verse", lines("yo"), name="Zzz"),
+    )
+    assert "lyrics:1:1: unknown tag [chrous], did you mean [chorus]?" in lyrics.warnings[0]
+    assert "lyrics:3:1: unknown tag [Zzz]" in lyrics.warnings[1]
 
 
 def test_an_unknown_tag_in_one_line_lyrics_is_reported_but_kept():
@@ -121,17 +128,17 @@ def test_an_unknown_tag_in_one_line_lyrics_is_reported_but_kept():
 def test_words_under_a_tag_without_words_are_sung_as_a_verse():
     lyrics = parse("[verse]\nhi\n[outro]\nbye")
     assert lyrics.line == "[verse] hi , [verse] bye"
-    assert "lyrics:3: [outro] cannot hold words" in lyrics.warnings[0]
+    assert "lyrics:3:1: [outro] cannot hold words" in lyrics.warnings[0]
 
 
 def test_a_section_without_words_is_left_out_with_a_warning():
     lyrics = parse("[verse]\n[chorus]\nla")
     assert lyrics.line == "[chorus] la"
-    assert lyrics.warnings == ("lyrics:1: [verse] holds no words and is left out",)
+    assert lyrics.warnings == ("lyrics:1:1: [verse] holds no words and is left out",)
 
 
 def test_rows_of_signs_are_no_lines():
-    assert parse("[verse]\n---\nla\n...\n").sections == (Section("verse", ("la",)),)
+    assert parse("[verse]\n---\nla\n...\n").sections == (Section("verse", lines("la")),)
 
 
 def test_the_length_of_a_lone_wordless_tag_can_be_chosen():
@@ -142,8 +149,8 @@ def test_the_length_of_a_lone_wordless_tag_can_be_chosen():
 def test_characters_that_nobody_can_say_are_named_with_their_line():
     lyrics = parse("fine\nlove 사랑 😀 & ひ\ncafé “ok” 2×")
     assert lyrics.warnings == (
-        'lyrics:2: no front end can say "사랑😀&ひ"; left out of the singing',
-        'lyrics:3: no front end can say "×"; left out of the singing',
+        'lyrics:2:1: no front end can say "사랑😀&ひ"; left out of the singing',
+        'lyrics:3:1: no front end can say "×"; left out of the singing',
     )
     assert 'say "한"' in parse("[verse] la 한").warnings[0]
 

@@ -49,7 +49,7 @@ def test_stdin(clip: Path) -> None:
     """- reads standard input; the song is called song."""
     (request,) = read("-", clip, LYRICS.encode())
     assert request.idx == "song"
-    assert request.lyrics.sections[1].lines == ("Sing with me",)
+    assert request.lyrics.sections[1].texts == ("Sing with me",)
 
 
 def test_raw_line_is_kept(tmp_path: Path, clip: Path) -> None:

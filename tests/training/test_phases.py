@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from songbloom.errors import SongBloomError
-from songbloom.lyrics.formats import Section, one_line
+from songbloom.lyrics.document import Line, Section
+from songbloom.lyrics.formats import one_line
 from songbloom.lyrics.release import phonemes
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
 from songbloom.model.config import preset
@@ -85,7 +86,7 @@ def test_plain_weights_are_the_trained_model() -> None:
 def line_of(score: Score) -> str:
     sections = []
     for number, section in enumerate(score.sections):
-        lines = tuple(line.text for line in score.lines if line.section == number)
+        lines = tuple(Line(line.text) for line in score.lines if line.section == number)
         repeats = 1 if lines else max(1, round(section.end - section.start))
         sections.append(Section(section.tag, lines, repeats))
     return one_line(sections)
