@@ -1,0 +1,1 @@
+"""Training sets: shards on disk, the dataset over them, the loader over that."""

@@ -1,0 +1,231 @@
+"""Songs on disk as samples to learn from: crops, their lyrics, a reference, dropped conditions.
+
+Everything random about a sample comes from (seed, epoch, track): no rank, batch or worker is in it.
+T frames of a crop, C latent channels, P patch size.
+"""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from songbloom.data.shards import DatasetInfo, Shards, SungSection, TrainingSong
+from songbloom.errors import SongBloomError, UsageError
+from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, Vocabulary
+from songbloom.model.conditioning import NULL_CONDITIONS, Conditions, LyricIds
+from songbloom.model.config import ModelConfig
+from songbloom.units import Frames, Seconds, frames_to_seconds
+
+# Where the reference comes from: the song itself, beside the crop; another song; either, evenly.
+ReferencePolicy = Literal["same", "other", "mixed"]
+REFERENCE_POLICIES: tuple[ReferencePolicy, ...] = ("same", "other", "mixed")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A crop of a song. `sketch` and `latents` are views of the file, in its dtypes."""
+
+    key: str  # the track's id
+    start: Frames  # of the crop in the song, a multiple of P
+    sketch: Tensor  # [T] int32
+    latents: Tensor  # [T, C] float16
+    conditions: Conditions
+    ends: bool  # the crop reaches the song's end
+    seed: int  # for whatever else is drawn for this sample: flow noise, masks
+
+
+class Dataset:
+    """Samples of an open dataset for one model.
+
+    `max_frames` (a multiple of P) is the longest crop, None for whole songs; songs shorter than
+    `min_frames` are left out. `dropout=False` keeps all conditions, for validation. The hashes are
+    the model's own (None: not known yet). `SongBloomError` for a dataset that was made for another
+    model, `UsageError` for lengths that cannot be meant.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        config: ModelConfig,
+        *,
+        max_frames: Frames | None = None,
+        min_frames: Frames = 1,
+        reference: ReferencePolicy = "mixed",
+        vocabulary: Vocabulary = RELEASE_VOCABULARY,
+        dropout: bool = True,
+        codebook_hash: str | None = None,
+        vae_hash: str | None = None,
+    ) -> None:
+        check_made_for(shards, config, codebook_hash=codebook_hash, vae_hash=vae_hash)
+        if max_frames is not None and (max_frames < 1 or max_frames % config.patch_size):
+            raise UsageError(
+                f"crop length: {max_frames} frames; expected a multiple of {config.patch_size}"
+            )
+        if reference not in REFERENCE_POLICIES:
+            raise UsageError(
+                f"reference policy '{reference}'; expected {', '.join(REFERENCE_POLICIES)}"
+            )
+        self.shards, self.config, self.vocabulary = shards, config, vocabulary
+        self.max_frames, self.reference, self.dropout = max_frames, reference, dropout
+        self.tracks = np.flatnonzero(shards.frames >= min_frames)
+        self._with_clips = np.flatnonzero(shards.clips)
+        if not len(self.tracks):
+            raise SongBloomError(
+                f"{shards.folder}: no song has {min_frames} frames", "Lower the shortest length."
+            )
+
+    def __len__(self) -> int:
+        """Tracks in an epoch."""
+        return len(self.tracks)
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What the dataset says of itself."""
+        return self.shards.info
+
+    @functools.cached_property
+    def fingerprint(self) -> int:
+        """A number that is another one for other content or other tracks, alike on all machines."""
+        digest = hashlib.sha256(self.info.dataset_hash.encode())
+        digest.update("\n".join(self.shards.ids).encode())
+        digest.update(self.tracks.astype("<i8").data)
+        return int.from_bytes(digest.digest()[:7], "big")
+
+    def sample(self, track: int, *, epoch: int, seed: int) -> Sample:
+        """The sample of a track (0 <= track < len) in an epoch.
+
+        `SongBloomError` names a shard that turns out to be corrupt.
+        """
+        rng = np.random.default_rng([seed, epoch, track])
+        own_seed = int(rng.integers(1 << 63))
+        number = int(self.tracks[track])
+        song = self.shards.read(number)
+        start, end = self._crop(song.num_frames, rng)
+        return Sample(
+            key=song.id,
+            start=start,
+            sketch=torch.from_numpy(song.sketch[start:end]),
+            latents=torch.from_numpy(song.latents[start:end]),
+            conditions=self._conditions(song, number, start, end, rng),
+            ends=end == song.num_frames,
+            seed=own_seed,
+        )
+
+    def _crop(self, frames: Frames, rng: np.random.Generator) -> tuple[Frames, Frames]:
+        """A window of `max_frames` that starts at a patch border; the last one ends with the song.
+
+        So a window is shorter, by less than a patch, only where the song ends in it.
+        """
+        if self.max_frames is None or frames <= self.max_frames:
+            return 0, frames
+        patches = -(-(frames - self.max_frames) // self.config.patch_size)
+        start = int(rng.integers(patches + 1)) * self.config.patch_size
+        return start, min(start + self.max_frames, frames)
+
+    def _conditions(
+        self, song: TrainingSong, number: int, start: Frames, end: Frames, rng: np.random.Generator
+    ) -> Conditions:
+        objective = self.config.objective
+        everything, reference_only = rng.random(2) if self.dropout else (1.0, 1.0)
+        if everything < objective.condition_dropout:
+            return NULL_CONDITIONS
+        text = crop_lyrics(song.sections, frames_to_seconds(start), frames_to_seconds(end))
+        lyrics = LyricIds.from_tokens(
+            self.vocabulary.encode(text) if text else [],
+            self.vocabulary,
+            max_sentences=self.config.max_sentences,
+        )
+        if reference_only < objective.reference_dropout:
+            return Conditions(lyrics, None)
+        clip = self._reference(song, number, start, end, rng)
+        return Conditions(lyrics, None if clip is None else torch.from_numpy(clip).float())
+
+    def _reference(
+        self, song: TrainingSong, number: int, start: Frames, end: Frames, rng: np.random.Generator
+    ) -> np.ndarray | None:
+        """A clip `[R, C]` as the policy wants it; the other kind where there is none; or None."""
+        coin, which, other = rng.random(3)
+        beside = clips_beside(song, start, end)
+        wants_own = self.reference == "same" or (self.reference == "mixed" and coin < 0.5)
+        stranger = self._another(number, other)
+        if beside and (wants_own or stranger is None):
+            return song.references[beside[int(which * len(beside))]]
+        if stranger is None:
+            return None
+        clips = self.shards.read(stranger).references
+        return clips[int(which * len(clips))]
+
+    def _another(self, number: int, draw: float) -> int | None:
+        """A track with clips other than `number`, evenly by `draw` in [0, 1)."""
+        own = int(np.searchsorted(self._with_clips, number))
+        member = own < len(self._with_clips) and self._with_clips[own] == number
+        count = len(self._with_clips) - int(member)
+        if count == 0:
+            return None
+        choice = int(draw * count)
+        return int(self._with_clips[choice + (member and choice >= own)])
+
+
+def clips_beside(song: TrainingSong, start: Frames, end: Frames) -> list[int]:
+    """The song's reference clips that share no frame with [start, end)."""
+    length = song.references.shape[1]
+    return [
+        index for index, at in enumerate(song.reference_starts) if at + length <= start or at >= end
+    ]
+
+
+def crop_lyrics(sections: Sequence[SungSection], start: Seconds, end: Seconds) -> str:
+    """What is sung from `start` to `end`, as the phoneme string that a model is given.
+
+    A line counts where its middle lies. Lines are joined by ` . `, sections by ` , `; a part that
+    has no words is its tag once a second, and one whose words all lie outside its tag once.
+    """
+    parts = []
+    for section in sections:
+        lines = [li.phonemes for li in section.lines if start <= (li.start + li.end) / 2 < end]
+        inside = min(section.end, end) - max(section.start, start)
+        whole = start <= section.start and section.end <= end
+        times = max(round(inside), int(whole))
+        if lines:
+            parts.append(f"[{section.tag}] " + " . ".join(lines))
+        elif times > 0:
+            parts.append(" ".join([f"[{section.tag}]"] * (1 if section.lines else times)))
+    return " , ".join(parts)
+
+
+def check_made_for(
+    shards: Shards, config: ModelConfig, *, codebook_hash: str | None, vae_hash: str | None
+) -> None:
+    """`SongBloomError` when a dataset's tokens, latents or phonemes are not this model's."""
+    folder, header = shards.folder, shards.info.header
+    expected = {
+        "codebook_hash": codebook_hash or header.codebook_hash,
+        "sketch_vocab_size": config.sketch_vocab_size,
+        "vae_hash": vae_hash or header.vae_hash,
+        "latent_dim": config.latent_dim,
+        "frontend": config.frontend,
+    }
+    for name, value in expected.items():
+        own = getattr(header, name)
+        if own != value:
+            what, hint = _MISMATCH[name]
+            raise SongBloomError(f"{folder}: {what} {own}; the model has {value}", hint)
+
+
+_TOKENIZE = "Make the tokens with the model's codec: songbloom prepare SONGS --stages tokenize."
+_ENCODE = "Make the latents with the model's VAE: songbloom prepare SONGS --stages encode-latents."
+_MISMATCH = {
+    "codebook_hash": ("sketch tokens were made with the codebook", _TOKENIZE),
+    "sketch_vocab_size": ("the number of sketch tokens is", _TOKENIZE),
+    "vae_hash": ("latents were made with the VAE", _ENCODE),
+    "latent_dim": ("the number of latent channels is", _ENCODE),
+    "frontend": (
+        "phonemes were made by the front end",
+        "Make them with the model's front end: songbloom prepare SONGS --stages align.",
+    ),
+}

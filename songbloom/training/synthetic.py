@@ -1,0 +1,132 @@
+"""Composed songs as a training set, without preparation: for trials, tests and benchmarks."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from songbloom import audio
+from songbloom.data.shards import (
+    DatasetHeader,
+    DatasetInfo,
+    SungLine,
+    SungSection,
+    TrainingSong,
+)
+from songbloom.data.writer import ShardWriter
+from songbloom.lyrics.release import phonemes
+from songbloom.model.checkpoint import Model
+from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
+from songbloom.synth.render import render
+from songbloom.synth.score import Score, compose
+from songbloom.units import HOP, Frames
+
+REFERENCE_FRAMES: Frames = 250  # ten seconds
+
+
+def write_dataset(
+    folder: Path,
+    *,
+    songs: int,
+    seed: int = 0,
+    num_lines: int | None = None,
+    latent_dim: int = 64,
+    model: Model | None = None,
+) -> DatasetInfo:
+    """Write `songs` composed songs as a dataset into `folder`; `num_lines` (1-8) shortens them.
+
+    Sketch tokens are the scores' own symbols, the embedded model's vocabulary. With a `model` the
+    songs are sung and its VAE encodes them (this needs the `synth` extra); without, latents follow
+    the tokens: enough to learn from, nothing to listen to.
+    """
+    writer = ShardWriter(folder, _header(model, latent_dim))
+    for index in range(songs):
+        score = compose(seed, index, num_lines=num_lines)
+        sketch = score_to_tokens(score)
+        if model is None:
+            latents, clips = token_latents(sketch, latent_dim, seed=seed + index), None
+        else:
+            latents, clips = encode_song(score, model)
+        writer.add(training_song(score, sketch, latents, clips))
+    return writer.finish()
+
+
+def training_song(
+    score: Score, sketch: np.ndarray, latents: np.ndarray, clips: np.ndarray | None = None
+) -> TrainingSong:
+    """A score's record: sketch `[T]`, latents `[T, C]`, and reference clips `[K, R, C]` from the
+    starts that `clip_starts` names, by default windows of the latents."""
+    frames = min(len(sketch), len(latents))
+    starts, length = clip_starts(frames)
+    if clips is None:
+        clips = np.stack([latents[start : start + length] for start in starts])
+    return TrainingSong(
+        id=f"{score.split}-{score.seed}-{score.index:05d}",
+        artist=score.voice,
+        sketch=sketch[:frames],
+        latents=latents[:frames],
+        sections=tuple(sung_sections(score)),
+        references=clips,
+        reference_starts=starts,
+    )
+
+
+def clip_starts(frames: Frames) -> tuple[tuple[Frames, ...], Frames]:
+    """Where a song's reference clips start, and their length: at most a third of the song."""
+    length = max(1, min(REFERENCE_FRAMES, frames // 3))
+    return tuple(range(0, frames - length + 1, length)), length
+
+
+def sung_sections(score: Score) -> Iterator[SungSection]:
+    """A score's sections with the phonemes of their lines."""
+    for number, section in enumerate(score.sections):
+        lines = [line for line in score.lines if line.section == number]
+        said = line_phonemes([line.text for line in lines])
+        sung = (SungLine(li.start, li.end, s) for li, s in zip(lines, said, strict=True))
+        yield SungSection(section.tag, section.start, section.end, tuple(sung))
+
+
+def line_phonemes(lines: Sequence[str]) -> list[str]:
+    """The released front end's phonemes of each line of a section, as it says them there.
+
+    It reads `one.two` as one piece, and says a word that is a symbol of its own ("a", "my")
+    differently beside a full stop. Lines hold no full stops of their own.
+    """
+    return phonemes(".".join(lines)).split(" . ") if lines else []
+
+
+def token_latents(sketch: np.ndarray, latent_dim: int, *, seed: int) -> np.ndarray:
+    """Latents `[T, C]` float16: a direction for every token, smoothed over time, and noise."""
+    directions = np.random.default_rng(0).standard_normal((NUM_CODES, latent_dim))
+    kernel = np.hanning(9) / np.hanning(9).sum()
+    smooth = np.apply_along_axis(np.convolve, 0, directions[sketch], kernel, mode="same")
+    noise = np.random.default_rng(seed).standard_normal(smooth.shape)
+    return (smooth + 0.3 * noise).astype(np.float16)
+
+
+@torch.inference_mode()
+def encode_song(score: Score, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Sing a score: latents of the mix `[T, C]`, and of its mono reference clips `[K, R, C]`."""
+    mix = render(score).mix
+    latents = _encode(mix, model)
+    starts, length = clip_starts(min(len(latents), len(score_to_tokens(score))))
+    mono = audio.to_mono(mix)
+    clips = [_encode(mono[:, s * HOP : (s + length) * HOP], model)[:length] for s in starts]
+    return latents, np.stack(clips)
+
+
+def _encode(samples: np.ndarray, model: Model) -> np.ndarray:
+    return model.vae.encode(torch.from_numpy(samples)[None])[0].half().numpy()
+
+
+def _header(model: Model | None, latent_dim: int) -> DatasetHeader:
+    if model is None:
+        vae_hash = hashlib.sha256(f"token_latents {latent_dim}".encode()).hexdigest()
+        codebook_hash = hashlib.sha256(b"songbloom.model.sketch_symbols").hexdigest()
+    else:
+        vae_hash = model.info["sha256"]["vae.safetensors"]
+        codebook_hash = model.info["codebook_hash"]
+        latent_dim = model.config.latent_dim
+    return DatasetHeader("release", vae_hash, codebook_hash, NUM_CODES, latent_dim)
