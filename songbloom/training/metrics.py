@@ -5,6 +5,7 @@ beyond the step it resumes from, so that in the end its file equals an undisturb
 `TIME_FIELDS`. Only rank 0 writes.
 """
 
+import importlib
 import importlib.util
 import json
 import math
@@ -132,7 +133,7 @@ def _continue(path: Path, step: int) -> Any:
                 break
             kept += len(line)
     os.truncate(path, kept)
-    return open(path, "a", encoding="utf-8")  # noqa: SIM115
+    return open(path, "a", encoding="utf-8")
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
@@ -161,7 +162,7 @@ def _open_wandb(run: Path, project: str) -> Any:
     """A run of Weights & Biases that is the same one after a resume: its id is kept in the run."""
     if importlib.util.find_spec("wandb") is None:
         raise MissingAssetError("wandb is not installed", "pip install 'songbloom[wandb]'")
-    import wandb
+    wandb: Any = importlib.import_module("wandb")
 
     kept = run / "wandb_id.txt"
     if not kept.exists():
