@@ -6,6 +6,7 @@ The format is written down in `songbloom.data.shards`.
 import dataclasses
 import itertools
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ from songbloom.data.shards import (
     DatasetHeader,
     DatasetInfo,
     Shard,
+    SungLine,
+    SungSection,
     TrainingSong,
     hash_dataset,
     pack,
@@ -38,6 +41,8 @@ SHARD_BYTES = 256 << 20
 class ShardWriter:
     """Streams songs into a dataset folder, where it may go on from a killed run.
 
+    One writer a folder: parallel work goes into folders of its own, for `merge`.
+
     `SongBloomError` when the folder holds a dataset made with another front end, VAE or codebook.
     """
 
@@ -50,6 +55,8 @@ class ShardWriter:
         self._songs: list[TrainingSong] = []
         self._texts: list[bytes] = []
         self._bytes = 0
+        for leftover in (*self.folder.glob(".dataset.json.*"), *self.folder.glob("shards/.*")):
+            leftover.unlink()  # of a killed writer, before its rename
         if (self.folder / "dataset.json").exists():
             self._go_on()
 
@@ -231,10 +238,18 @@ def _checked(song: TrainingSong, header: DatasetHeader) -> TrainingSong:
         complaint = f"sketch tokens outside 0..{header.sketch_vocab_size - 1}"
     elif not (np.isfinite(latents).all() and np.isfinite(references).all()):
         complaint = "latents that are not finite, or too large for float16"
+    elif not _times_make_sense(song):
+        complaint = "times of sections or lines that are not finite or run backwards"
     if complaint:
         raise SongBloomError(f"track {song.id!r}: {complaint}", "Prepare this track again.")
     sketch = np.array(song.sketch, "<i4")
     return dataclasses.replace(song, sketch=sketch, latents=latents, references=references)
+
+
+def _times_make_sense(song: TrainingSong) -> bool:
+    lines = (line for section in song.sections for line in section.lines)
+    spans: list[SungSection | SungLine] = [*song.sections, *lines]
+    return all(0 <= span.start <= span.end < math.inf for span in spans)
 
 
 def _num_bytes(song: TrainingSong, text: bytes) -> int:

@@ -112,7 +112,7 @@ def encode_song(score: Score, model: Model) -> tuple[np.ndarray, np.ndarray]:
     mix = render(score).mix
     latents = _encode(mix, model)
     starts, length = clip_starts(min(len(latents), len(score_to_tokens(score))))
-    mono = audio.to_mono(mix)
+    mono = audio.to_stereo(audio.to_mono(mix))
     clips = [_encode(mono[:, s * HOP : (s + length) * HOP], model)[:length] for s in starts]
     return latents, np.stack(clips)
 

@@ -5,15 +5,37 @@ from pathlib import Path
 from typing import Any
 
 from songbloom.data.dataset import Dataset
-from songbloom.data.shards import open_shards
+from songbloom.data.shards import TrainingSong, open_shards
 from songbloom.model.config import ModelConfig, preset
-from songbloom.model.sketch_symbols import NUM_CODES
-from songbloom.training.synthetic import write_dataset
+from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
+from songbloom.synth.score import compose
+from songbloom.training.synthetic import token_latents, training_song, write_dataset
 
 
 def nano_config(**changes: Any) -> ModelConfig:
     """The nano preset, over the composed songs' sketch tokens."""
     return dataclasses.replace(preset("nano"), **{"sketch_vocab_size": NUM_CODES, **changes})
+
+
+def small_songs(count: int, seed: int = 0) -> list[TrainingSong]:
+    """Composed songs of one line, as records; times to the millisecond, ids in order."""
+    songs = []
+    for index in range(count):
+        score = compose(seed, index, num_lines=1)
+        sketch = score_to_tokens(score)
+        songs.append(rounded(training_song(score, sketch, token_latents(sketch, 64, seed=index))))
+    return songs
+
+
+def rounded(song: TrainingSong) -> TrainingSong:
+    """As it will be read: times to the millisecond."""
+
+    def span(what: Any, **changes: Any) -> Any:
+        times = {"start": round(what.start, 3), "end": round(what.end, 3)}
+        return dataclasses.replace(what, **times, **changes)
+
+    sections = tuple(span(s, lines=tuple(map(span, s.lines))) for s in song.sections)
+    return dataclasses.replace(song, sections=sections)
 
 
 def write_small_dataset(folder: Path, songs: int = 3, num_lines: int = 1, seed: int = 0) -> Path:
