@@ -61,7 +61,11 @@ class Loader:
         prefetch: int = 2,
     ) -> None:
         if min(global_batch, micro_batch, world_size, prefetch) < 1 or min(seed, workers) < 0:
-            raise UsageError("loader: batch sizes, ranks and prefetch are at least 1")
+            raise UsageError(
+                "loader: expected batches, ranks and prefetch of at least 1, seed and workers of 0"
+            )
+        if not 0 <= rank < world_size:
+            raise UsageError(f"loader: rank {rank}; expected 0..{world_size - 1}")
         if global_batch % (micro_batch * world_size):
             lower = max(1, global_batch // (micro_batch * world_size)) * micro_batch * world_size
             raise UsageError(
