@@ -13,6 +13,28 @@ Severity = Literal["error", "warning", "info"]
 
 _MOST_SHOWN = 20  # warnings of one rule
 
+# What reading a file can find, whatever its format. `lint` knows more.
+RULES = {
+    "bad-time": "A time that is none, is out of range, or ends before it starts; it is ignored.",
+    "broken-character": "Characters that are no text (control codes, halves of others) are left "
+    "out.",
+    "decreasing-time": "A line starts before the one above it.",
+    "empty-section": "A section that should hold words has none; it is left out.",
+    "guessed-encoding": "The file is not UTF-8; its encoding was guessed.",
+    "invisible-character": "Zero-width or direction marks, which are not sung.",
+    "long-gap": "Eight seconds or more without words and without a tag for them.",
+    "misspelt-tag": "A tag that is almost a known one; its words are sung as a verse.",
+    "repeated-metadata": "The same metadata twice; the first is kept.",
+    "stale-line": "The one line stored with the sections is not theirs; it is made anew.",
+    "tag-inside-line": "A tag in the middle of a line; it starts a section there.",
+    "title-not-sung": "A title or the like above the first section is kept as metadata.",
+    "unclosed-tag": "A tag with one bracket only; it is read as a tag.",
+    "unknown-tag": "A tag that names no kind of section; its words are sung as a verse.",
+    "unsayable-character": "Characters that the front end has no sound for; they are left out.",
+    "untimed-line": "A line without a time among lines that have one.",
+    "words-in-instrumental": "Words under a tag that holds none; they are sung as a verse.",
+}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -20,6 +42,10 @@ class Place:
 
     row: int = 0
     column: int = 1
+
+    def moved(self, columns: int) -> "Place":
+        """The place so many columns further to the right."""
+        return Place(self.row, self.column + columns)
 
 
 @dataclass(frozen=True)

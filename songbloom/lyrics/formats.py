@@ -1,35 +1,59 @@
-"""Lyrics as people write them, read into sections and the one line that a model is given.
+"""Lyrics in the formats people have: told apart by content, read into the document, written back.
 
-Two formats: plain text with or without section tags, and the released one-line format
-(`[intro] [intro] , [verse] line one.line two , [chorus] ...`), which is passed on as it is.
+| format | holds |
+|---|---|
+| `text` | tags, names, lines, the length of parts without words; title and the like |
+| `line` | the released one line: tags, lines without full stops, lengths |
+| `lrc`, `elrc` | tags, names, lines with times, metadata; `elrc` words with times too |
+| `srt`, `vtt` | tags, names, lines with starts and ends; `vtt` words with times and metadata |
+| `jsonl` | everything |
 """
 
-import re
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple, get_args
 
 from songbloom.errors import SongBloomError
-from songbloom.lyrics.document import Finding, Line, Lyrics, Place, Section
-from songbloom.lyrics.tags import NON_VOCAL_TAGS, TAGS, TagLine, nearest_tag, read_tag_line
+from songbloom.lyrics import jsonl, lrc, one_line, plain, subtitles
+from songbloom.lyrics.decoding import MAX_BYTES, clean, decode_bytes
+from songbloom.lyrics.document import Finding, Lyrics, Section
+from songbloom.lyrics.one_line import Convention
+from songbloom.lyrics.sections import DEFAULT_REPEATS, gap_findings
+from songbloom.lyrics.sung import can_be_sung, character_findings
+from songbloom.lyrics.tags import NON_VOCAL_TAGS
+from songbloom.lyrics.times import has_word_stamps
 
-# A tag without words stands for about a second in the released 150 s models.
-DEFAULT_REPEATS = 4
-MAX_BYTES = 16 << 20
+Format = Literal["text", "line", "lrc", "elrc", "srt", "vtt", "jsonl"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+_SUFFIXES: dict[str, Format] = {
+    ".txt": "text",
+    ".md": "text",
+    ".lrc": "lrc",
+    ".elrc": "elrc",
+    ".srt": "srt",
+    ".vtt": "vtt",
+    ".jsonl": "jsonl",
+}
+_LONGEST = 24 * 3600  # seconds without words
 
-_LABEL = re.compile(rf"(?:^|(?<= ))\[({'|'.join(TAGS)})\](?= |$)")
-_BRACKETED = re.compile(r"\[[^\[\]]*\]")
-_SENTENCE = re.compile(r"[^.。]+")
-_PLAIN_MARKS = str.maketrans(
-    {**dict.fromkeys("’‘ʼ＇´`", "'"), **dict.fromkeys('“”„«»"[]{}【】'), "–": "-", "‐": "-"}
-)
-_CLOSING = " ,.;:，。；：、-"
-_UNREAD_SYMBOLS = frozenset("&@%+=€¥")  # people say them, the released front end does not
+
+class Draft(NamedTuple):
+    """What a format has read."""
+
+    sections: tuple[Section, ...]
+    findings: list[Finding]
+    metadata: plain.Metadata = ()
+    line: str = ""
 
 
-def read(path: Path) -> Lyrics:
-    """The lyrics in a UTF-8 text file. `SongBloomError` for one that cannot be read as such."""
+def read(
+    path: Path,
+    repeats: int = DEFAULT_REPEATS,
+    format: Format | None = None,
+    *,
+    convention: Convention = "150s",
+    frontend: str = "release",
+) -> Lyrics:
+    """The lyrics in a file; see `parse`. `SongBloomError` for one that cannot be read."""
     try:
         with open(path, "rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -38,234 +62,149 @@ def read(path: Path) -> Lyrics:
             f"{path}: cannot be read ({error.strerror or error})",
             "Name a text file with lyrics, or - to read them from standard input.",
         ) from error
-    return parse(decode(data, str(path)), str(path))
+    return parse_bytes(data, str(path), repeats, format, convention=convention, frontend=frontend)
+
+
+def parse_bytes(
+    data: bytes,
+    source: str = "lyrics",
+    repeats: int = DEFAULT_REPEATS,
+    format: Format | None = None,
+    *,
+    convention: Convention = "150s",
+    frontend: str = "release",
+) -> Lyrics:
+    """The lyrics in a file's bytes, whatever their encoding; see `parse`."""
+    text, findings = decode_bytes(data, source)
+    return _parse(text, findings, source, repeats, format, convention, frontend)
 
 
 def decode(data: bytes, source: str) -> str:
-    """UTF-8 text, without a byte order mark. `SongBloomError` says where it is not."""
-    if len(data) > MAX_BYTES:
-        raise SongBloomError(
-            f"{source}: larger than {MAX_BYTES >> 20} MiB; expected lyrics as text",
-            "Name the text file, not the recording.",
-        )
-    if b"\0" in data:
-        raise SongBloomError(
-            f"{source}: not a text file (it holds NUL bytes); expected lyrics in UTF-8",
-            "Name a text file; save it as UTF-8 if it is UTF-16.",
-        )
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise SongBloomError(
-            f"{source}:{number}: not UTF-8 text (byte 0x{data[error.start]:02x})",
-            "Save it as UTF-8, for example: iconv -f GB18030 -t UTF-8 OLD.txt > NEW.txt",
-        ) from error
+    """The text in bytes, without a byte order mark. `SongBloomError` says where it is none."""
+    return decode_bytes(data, source)[0]
 
 
-def parse(text: str, source: str = "lyrics", repeats: int = DEFAULT_REPEATS) -> Lyrics:
-    """Read plain or one-line lyrics; `source` names them in messages.
+def parse(
+    text: str,
+    source: str = "lyrics",
+    repeats: int = DEFAULT_REPEATS,
+    format: Format | None = None,
+    *,
+    convention: Convention = "150s",
+    frontend: str = "release",
+) -> Lyrics:
+    """Read lyrics in any format; `source` names them in messages.
 
-    In plain text a tag stands on a line of its own or before the first words; where there is no
-    tag at all, blank lines separate verses. `repeats` is how often a lone `[intro]`, `[inst]`,
-    `[outro]` or `[silence]` is written: one is about a second for the released 150 s models, five
-    for the 240 s one; tags that are already repeated stay as given. `SongBloomError` when there
-    are no words to sing.
+    The format is told by the content, unless given; where the content leaves it open, by the
+    suffix of `source`. In plain text a tag stands on a line of its own or before the first words;
+    where there is no tag at all, empty lines separate verses. A part without words is as long as
+    its times or its tags say, a lone tag `repeats` seconds. `convention` says how long a tag of
+    the one line is: a second for the 150 s models, five for the 240 s one. `frontend` decides
+    which characters can be sung. `SongBloomError` when there are no words to sing.
     """
-    text = text.removeprefix("\ufeff")
-    rows = text.splitlines()
-    filled = [number for number, row in enumerate(rows, start=1) if row.strip()]
+    return _parse(text, [], source, repeats, format, convention, frontend)
+
+
+def detect(text: str, source: str = "lyrics") -> Format:
+    """The format of a text, told by its content; by the suffix of `source` where that is open."""
+    rows = text.removeprefix("\ufeff").splitlines()
+    filled = [row for row in rows if row.strip()]
+    suffix = format_of(Path(source))
+    if not filled:
+        return suffix or "text"
+    if jsonl.is_document(filled[0]) or (suffix == "jsonl" and filled[0].lstrip().startswith("{")):
+        return "jsonl"
+    if filled[0].startswith("WEBVTT"):
+        return "vtt"
+    if any(map(subtitles.is_cue_times, filled)):
+        return "vtt" if suffix == "vtt" else "srt"
+    if stamped := [row for row in filled if lrc.is_lrc(row)]:
+        return "elrc" if any(map(has_word_stamps, stamped)) else "lrc"
+    if len(filled) == 1 and one_line.has_labels(filled[0]):
+        return "line"
+    return "lrc" if suffix in ("lrc", "elrc") else "text"
+
+
+def format_of(path: Path) -> Format | None:
+    """The format that a file's suffix stands for; None where it stands for none."""
+    return _SUFFIXES.get(Path(path).suffix.lower())
+
+
+def write(lyrics: Lyrics, format: Format, *, convention: Convention = "150s") -> str:
+    """The lyrics as text in a format; what the format cannot hold is left out.
+
+    `convention` is that of the one line. `SongBloomError` where times are needed and none known.
+    """
+    if format == "line":
+        return _line(lyrics, convention) + "\n"
+    if format == "text":
+        return plain.write_plain(lyrics)
+    if format in ("lrc", "elrc"):
+        return lrc.write_lrc(lyrics, words=format == "elrc")
+    if format in ("srt", "vtt"):
+        return subtitles.write_subtitles(lyrics, vtt=format == "vtt")
+    return jsonl.write_jsonl(lyrics)
+
+
+def _parse(
+    text: str,
+    findings: list[Finding],
+    source: str,
+    repeats: int,
+    format: Format | None,
+    convention: Convention,
+    frontend: str,
+) -> Lyrics:
     if "\0" in text:
         raise _nothing(source, "not text (it holds NUL characters)")
-    if not filled:
+    text, broken = clean(text.removeprefix("\ufeff"))
+    if not text.strip():
         raise _nothing(source, "the lyrics are empty")
-    if len(filled) == 1 and _LABEL.search(rows[filled[0] - 1]):
-        return _parse_one_line(rows[filled[0] - 1], filled[0], source)
-    return _PlainReader(source, repeats).read(rows)
+    draft = _draft(text, source, repeats, format or detect(text, source), convention)
+    sections = draft.sections
+    lines = [line for section in sections for line in section.lines]
+    if not any(can_be_sung(line.text, frontend) for line in lines):
+        row = sections[0].place.row if sections else 1
+        raise _nothing(f"{source}:{row}", "no words that can be sung")
+    silent = sum(section.repeats for section in sections if section.tag in NON_VOCAL_TAGS)
+    if silent > _LONGEST:
+        raise SongBloomError(
+            f"{source}: {silent} seconds without words, more than a day",
+            "Repeat [intro], [inst], [outro] and [silence] less often.",
+        )
+    findings = [*findings, *broken, *draft.findings, *gap_findings(sections)]
+    findings += [found for line in lines for found in character_findings(line, frontend)]
+    findings.sort(key=lambda finding: (finding.place.row, finding.place.column))
+    built = draft.line or one_line.one_line(sections, convention)
+    return Lyrics(sections, built, tuple(findings), draft.metadata, source)
 
 
-def one_line(sections: Iterable[Section]) -> str:
-    """The released one-line format: lines set apart by ".", sections by " , "."""
-    return " , ".join(_section_text(section) for section in sections)
+def _draft(text: str, source: str, repeats: int, format: Format, convention: Convention) -> Draft:
+    rows = text.splitlines()
+    if format == "line":
+        filled = [number for number, row in enumerate(rows, start=1) if row.strip()]
+        if len(filled) > 1:
+            raise SongBloomError(
+                f"{source}:{filled[1]}: a second line; the one-line format has all on one",
+                "Join the lines with ' , ' between the sections, or read them as text.",
+            )
+        line = rows[filled[0] - 1]
+        return Draft(*one_line.read_one_line(line, filled[0], convention), line=line)
+    if format in ("lrc", "elrc"):
+        return Draft(*lrc.read_lrc(rows, repeats))
+    if format in ("srt", "vtt"):
+        return Draft(*subtitles.read_subtitles(rows, repeats, vtt=format == "vtt"))
+    if format == "jsonl":
+        # Not splitlines: JSON text may hold other line separators.
+        return Draft(*jsonl.read_jsonl(text.replace("\r", "\n").split("\n"), source, repeats))
+    return Draft(*plain.read_plain(rows, repeats))
 
 
-def sung_text(line: str) -> str:
-    """A line as it goes into the one-line format.
-
-    Single spaces, plain quotes, no brackets, no closing punctuation that the separators replace;
-    a comma standing alone, which would end the section, moves to the word before it.
-    """
-    plain = unicodedata.normalize("NFC", line).translate(_PLAIN_MARKS)
-    if not plain.isascii():
-        plain = "".join(map(_narrow, plain))
-    return " ".join(plain.split()).replace(" ,", ",").strip(_CLOSING)
-
-
-def _section_text(section: Section) -> str:
-    label = " ".join([f"[{section.tag}]"] * section.repeats)
-    lines = [text for text in map(sung_text, section.texts) if text]
-    return f"{label} {'.'.join(lines)}" if lines else label
-
-
-def _narrow(letter: str) -> str:
-    """Full-width letters and digits as ordinary ones, invisible characters as nothing."""
-    if unicodedata.category(letter) == "Cf":
-        return ""
-    return chr(ord(letter) - 0xFEE0) if "０" <= letter <= "ｚ" and letter.isalnum() else letter
-
-
-def _parse_one_line(line: str, row: int, source: str) -> Lyrics:
-    """The released format: kept byte for byte."""
-    sections = _one_line_sections(line, row)
-    if not any(_can_be_sung(text) for section in sections for text in section.texts):
-        raise _nothing(f"{source}:{row}", "only tags, no words to sing")
-    labels = _LABEL.sub(lambda match: " " * len(match[0]), line)
-    unknown = {match[0]: match.start() for match in reversed(list(_BRACKETED.finditer(labels)))}
-    findings = [
-        _unknown_tag(Place(row, start + 1), name[1:-1], "It is sung as a word.")
-        for name, start in reversed(unknown.items())
-    ]
-    findings += _vanishing(line, Place(row, 1))
-    return Lyrics(sections, line, tuple(findings), source=source)
-
-
-def _one_line_sections(line: str, row: int) -> tuple[Section, ...]:
-    """What stands between the labels; a label again without words in between is a repeat."""
-    labels = list(_LABEL.finditer(line))
-    ends = [label.start() for label in labels[1:]] + [len(line)]
-    first = labels[0].start() if labels else len(line)
-    before = _sentences(line, 0, first, row)
-    sections = [Section("verse", before, place=Place(row, 1))] if before else []
-    between = ","
-    for label, end in zip(labels, ends, strict=True):
-        tag, repeats, place = label[1], 1, Place(row, label.start() + 1)
-        if sections and sections[-1].tag == tag and not between.strip():
-            repeated = sections.pop()
-            repeats, place = repeats + repeated.repeats, repeated.place
-        sections.append(Section(tag, _sentences(line, label.end(), end, row), repeats, place=place))
-        between = line[label.end() : end]
-    return tuple(sections)
-
-
-def _sentences(line: str, start: int, end: int, row: int) -> tuple[Line, ...]:
-    """The lines in a stretch of the one line, without the commas between sections."""
-    found = []
-    for match in _SENTENCE.finditer(line, start, end):
-        if text := match[0].strip(" ,"):
-            column = match.start() + match[0].index(text) + 1
-            found.append(Line(text, place=Place(row, column)))
-    return tuple(found)
-
-
-@dataclass
-class _PlainReader:
-    """Plain text, row by row: the section that is open, and what is done."""
-
-    source: str
-    repeats: int
-    tag: str = "verse"
-    name: str = ""
-    tag_count: int = 0
-    place: Place = Place(1, 1)
-    lines: list[Line] = field(default_factory=list)
-    sections: list[Section] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-    def read(self, rows: Sequence[str]) -> Lyrics:
-        tag_lines = [read_tag_line(row) for row in rows]
-        untagged = not any(tag_lines)
-        for number, (row, tag_line) in enumerate(zip(rows, tag_lines, strict=True), start=1):
-            if tag_line:
-                self._open(tag_line, Place(number, _column(row, row.strip())))
-            text = tag_line.rest if tag_line else row.strip()
-            if text:
-                self._add(text, Place(number, _column(row, text)))
-            elif untagged:
-                self._close()
-        self._close()
-        return self._lyrics()
-
-    def _open(self, tag_line: TagLine, place: Place) -> None:
-        """Each tag starts a section; one without words directly again lengthens it."""
-        for name in tag_line.unknown:
-            then = "It is left out." if tag_line.tags else "Its words are sung as a verse."
-            self.findings.append(_unknown_tag(place, name, then))
-        names = tag_line.names or tag_line.unknown[:1]
-        for tag, name in zip(tag_line.tags or ("verse",), names, strict=True):
-            if tag == self.tag and tag in NON_VOCAL_TAGS and self.tag_count and not self.lines:
-                self.tag_count += 1
-            else:
-                self._close()
-                self.tag, self.tag_count, self.place = tag, 1, place
-                self.name = name if name.lower() != tag else ""
-
-    def _add(self, text: str, place: Place) -> None:
-        words = " ".join(text.split())
-        if any(map(str.isalnum, words)):
-            self.lines.append(Line(words, place=place))
-        self.findings += _vanishing(sung_text(words), place)
-
-    def _close(self) -> None:
-        """End the open section; one that has words although its tag holds none is a verse."""
-        without_words = self.tag in NON_VOCAL_TAGS
-        if self.lines and without_words:
-            self._find("words-in-instrumental", "cannot hold words; they are sung as a verse")
-        if self.lines:
-            tag = "verse" if without_words else self.tag
-            lines = tuple(self.lines)
-            self.sections.append(Section(tag, lines, name=self.name, place=self.place))
-        elif self.tag_count and without_words:
-            count = self.tag_count if self.tag_count > 1 else self.repeats
-            self.sections.append(Section(self.tag, (), count, self.name, place=self.place))
-        elif self.tag_count:
-            self._find("empty-section", "holds no words and is left out")
-        self.tag, self.name, self.tag_count, self.lines = "verse", "", 0, []
-
-    def _find(self, rule: str, message: str) -> None:
-        fix = {"words-in-instrumental": "write [verse]", "empty-section": "delete the tag"}[rule]
-        finding = Finding(self.place, rule, "warning", f"[{self.tag}] {message}", fix)
-        self.findings.append(finding)
-
-    def _lyrics(self) -> Lyrics:
-        if not any(_can_be_sung(text) for section in self.sections for text in section.texts):
-            raise _nothing(f"{self.source}:1", "no words that can be sung")
-        findings = sorted(self.findings, key=lambda finding: finding.place.row)
-        sections = tuple(self.sections)
-        return Lyrics(sections, one_line(sections), tuple(findings), source=self.source)
-
-
-def _column(row: str, text: str) -> int:
-    """The column, from 1, where `text`, which ends the row but for markup, begins."""
-    return max(0, row.rfind(text)) + 1
-
-
-def _unknown_tag(place: Place, name: str, then: str) -> Finding:
-    tag = nearest_tag(name)
-    message = f"unknown tag [{name}], did you mean [{tag}]? {then}"
-    return Finding(place, "unknown-tag", "warning", message, f"write [{tag}]")
-
-
-def _vanishing(text: str, place: Place) -> list[Finding]:
-    """A finding for the characters of `text` that the front end leaves out without a sound."""
-    letters = "".join(letter for letter in dict.fromkeys(text) if _vanishes(letter))
-    if not letters:
-        return []
-    shown = letters if len(letters) <= 12 else f"{letters[:12]}…"
-    message = f'no front end can say "{shown}"; left out of the singing'
-    return [Finding(place, "unsayable-character", "warning", message, "write it as words")]
-
-
-def _vanishes(letter: str) -> bool:
-    if letter.isascii() or "\u4e00" <= letter <= "\u9fa5" or letter in "£～":
-        return letter in _UNREAD_SYMBOLS
-    if unicodedata.category(letter)[0] not in "LNS":
-        return False
-    base = unicodedata.normalize("NFD", letter)[0]
-    return not (base.isascii() and base.isalpha())
-
-
-def _can_be_sung(text: str) -> bool:
-    return any(letter.isalnum() and not _vanishes(letter) for letter in sung_text(text))
+def _line(lyrics: Lyrics, convention: Convention) -> str:
+    """The one line as it is where it says the same, else made of the sections."""
+    if one_line.says(lyrics.line, lyrics.sections, convention):
+        return lyrics.line
+    return one_line.one_line(lyrics.sections, convention)
 
 
 def _nothing(where: str, what: str) -> SongBloomError:
