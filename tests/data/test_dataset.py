@@ -165,23 +165,23 @@ def test_references_are_never_of_the_window_being_learned(folder: Path, policy: 
     """A clip is of another song, or shares no frame with the crop; the policy chooses which."""
     dataset = small_dataset(folder, max_frames=64, reference=policy, dropout=False)
     songs = [dataset.shards.read(i) for i in range(len(dataset.shards))]
-    own = strangers = 0
-    seen = set()
+    own, strangers, seen = 0, 0, set()
     for sample in samples(dataset):
         assert sample.conditions.reference is not None
         track, start = place(songs, sample.conditions.reference)
         seen.add((track, start))
-        length = len(sample.conditions.reference)
+        length, end = len(sample.conditions.reference), sample.start + len(sample.sketch)
         if track == sample.key:
             own += 1
-            end = sample.start + len(sample.sketch)
             assert start + length <= sample.start or start >= end
+        elif policy == "same":
+            song = songs[list(dataset.shards.ids).index(sample.key)]
+            assert not clips_beside(song, sample.start, end)
         else:
             strangers += 1
+    assert (own > 0, strangers > 0) == (policy != "other", policy != "same")
     if policy != "same":
         assert len(seen) == sum(len(song.references) for song in songs)
-    assert (own > 0) == (policy != "other")
-    assert strangers == 0 if policy == "same" else strangers > 0
     if policy == "mixed":
         assert abs(own / (own + strangers) - 0.5) < 0.12
 

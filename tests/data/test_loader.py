@@ -151,9 +151,8 @@ def test_shards_do_not_matter(tmp_path: Path) -> None:
 
     whole = write("whole", slice(None), 1 << 30)
     backwards = write("backwards", slice(None, None, -1), 100_000)
-    merge(
-        [write("b", slice(1, None, 2), 1 << 30), write("a", slice(0, None, 2), 1)], tmp_path / "m"
-    )
+    slices = [write("odd", slice(1, None, 2), 1 << 30), write("even", slice(0, None, 2), 1)]
+    merge(slices, tmp_path / "merged")
     assert len(read_info(backwards).shards) > 1
     streams = [
         steps(Loader(Dataset(open_shards(path), nano_config()), global_batch=4, micro_batch=2), 4)
