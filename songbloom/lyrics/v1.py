@@ -1,0 +1,164 @@
+"""The front end of our own models: the `release` one with its quirks mended, in eight languages.
+
+Words that are symbols of other languages (a, I, my, by) are said, capitalised tags are tags, blanks
+carry nothing, digits and signs are read in the language around them, apostrophes and hyphens
+belong to their word. `{P IY1 S}` stands for itself. What cannot be said is told, by `unsayable` or
+by an error, and never just gone.
+"""
+
+import functools
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from songbloom.lyrics import english, espeak, japanese, korean, languages, lexicon, mandarin, signs
+from songbloom.lyrics.languages import SAID, Run
+from songbloom.lyrics.tags import tag_of
+from songbloom.lyrics.user_lexicon import Lexicon, Symbols, checked
+from songbloom.lyrics.vocabulary import V1_VOCABULARY
+
+_TAG = "\ue001"  # stands for a section tag, as SAID does for symbols
+_SET_ASIDE = re.compile(r"\[([^\[\]]*)\]|\{([^{}]*)\}")
+_QUOTES = str.maketrans(dict.fromkeys("’‘ʼ＇´`′", "'"))
+_PLAIN = str.maketrans(
+    {
+        **dict.fromkeys("–—―", " - "),
+        **dict.fromkeys("‐‑", "-"),
+        **dict.fromkeys("。\n", "."),
+        **dict.fromkeys("、;", ","),
+        **dict.fromkeys("~〜", "…"),
+        **dict.fromkeys("·・⁄", " "),
+    }
+)
+_ABBREVIATION = re.compile(r"(?<![\w.])(?:[A-Za-z]\.){2,}(?![A-Za-z])")
+_MARK = re.compile(
+    rf"({_TAG}|\.{{2,}}|[!?…]|(?<!\d)[.,:/]|[.,:/](?!\d)|(?<!\S)-+|-+(?!\S)|-{{2,}})"
+)
+_SYMBOL_OF_MARK = {":": ",", "/": ","}
+_NO_READING = frozenset("兙兡嗧噷桛烪瓧瓰瓱瓼甅")  # Chinese characters that pypinyin does not know
+_ENGLISH_WORD = re.compile(r"[A-Za-z']+(?:-[A-Za-z']+)*")
+_WITHOUT_BASE = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "þ": "th"}
+_TWO_LETTERS = str.maketrans(
+    {**_WITHOUT_BASE, **{x.upper(): said.upper() for x, said in _WITHOUT_BASE.items() if x != "ß"}}
+)
+
+
+def phonemes(line: str, *, user_lexicon: Lexicon | None = None, language: str | None = None) -> str:
+    """The phoneme string of a one-line lyric, symbols of `V1_VOCABULARY` set apart by blanks.
+
+    `language` overrides what `languages` guesses. `SongBloomError` for symbols in braces that are
+    none and for words that nobody can read, `MissingAssetError` where a language needs a program or
+    an extra that is not installed.
+    """
+    languages.check_language(language)
+    text, said = _set_aside(line, user_lexicon)
+    song = languages.of_song(text, language)
+    symbols: list[str] = []
+    for sentence, mark in _sentences(text):
+        voices = languages.of_sentence(sentence, song, language)
+        for run in languages.runs(sentence, voices):
+            symbols += _pronounce(run) if run.language else next(said)
+        if mark == _TAG:
+            symbols += next(said)
+        elif mark and symbols[-1:] != [mark]:
+            symbols.append(mark)
+    return " ".join(symbols)
+
+
+def unsayable(line: str) -> str:
+    """The characters of `line` that are not said, each once: letters of other scripts, emoji."""
+    letters = dict.fromkeys(_SET_ASIDE.sub("", line).translate(_QUOTES).translate(_PLAIN))
+    return "".join(letter for letter in letters if _vanishes(letter))
+
+
+def _vanishes(letter: str) -> bool:
+    if letter.isascii() or unicodedata.category(letter)[0] not in "LNS":
+        return False
+    plain = unicodedata.normalize("NFKC", letter)
+    return letter in _NO_READING or all(languages.script(x) == "blank" for x in plain)
+
+
+def _set_aside(line: str, words: Lexicon | None) -> tuple[str, Iterator[Symbols]]:
+    """Plain text in which tags, inline phonemes and the lexicon's words are one character each,
+    and what those say, in order."""
+    text, place = "", 0
+    said: list[Symbols] = []
+    for match in _SET_ASIDE.finditer(line):
+        before, known = _known_words(_plain(line[place : match.start()]), words)
+        text, said, place = text + before, said + known, match.end()
+        if match[2] is not None:
+            text += SAID
+            said.append(checked(match[2].split(), V1_VOCABULARY, f"lyrics: {match[0]}"))
+        elif tag := tag_of(match[1]):
+            text += _TAG
+            said.append((f"[{tag}]",))
+    after, known = _known_words(_plain(line[place:]), words)
+    return text + after, iter(said + known)
+
+
+def _plain(text: str) -> str:
+    """Letters composed and of ordinary width, plain punctuation, nothing invisible."""
+    if text.isascii():
+        plain = text.translate(_PLAIN)
+    else:
+        plain = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_PLAIN)
+        plain = "".join(x for x in plain if unicodedata.category(x) not in ("Cf", "Co", "Mn"))
+    return _ABBREVIATION.sub(lambda m: "-".join(m[0].replace(".", "").upper()), plain)
+
+
+def _known_words(text: str, words: Lexicon | None) -> tuple[str, list[Symbols]]:
+    """`text` with the lexicon's words set aside, and how those are said."""
+    pieces = words.split(text) if words else [text]
+    plain = "".join(piece if isinstance(piece, str) else SAID for piece in pieces)
+    return plain, [piece for piece in pieces if not isinstance(piece, str)]
+
+
+def _sentences(text: str) -> Iterator[tuple[str, str]]:
+    """What stands between punctuation and tags, each with the mark behind it ("" at the end)."""
+    pieces = [*_MARK.split(text), ""]
+    for sentence, mark in zip(pieces[::2], pieces[1::2], strict=True):
+        if len(mark) > 1:
+            mark = "…" if mark[0] == "." else mark[0]
+        yield sentence, _SYMBOL_OF_MARK.get(mark, mark)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _pronounce(run: Run) -> tuple[str, ...]:
+    text = signs.spell(run.text, run.language)
+    if run.language == "en":
+        return tuple(_english(text))
+    if run.language == "zh":
+        return tuple(mandarin.pronounce("".join(text.split())))
+    if run.language == "ja":
+        return tuple(japanese.pronounce(text))
+    if run.language == "ko":
+        return tuple(korean.pronounce(text))
+    return tuple(espeak.pronounce(text, run.language))
+
+
+def _english(text: str) -> list[str]:
+    text = unicodedata.normalize("NFD", text.translate(_TWO_LETTERS))
+    words = _ENGLISH_WORD.findall(text.encode("ascii", "ignore").decode())
+    following = [*words[1:], ""]
+    return [
+        symbol
+        for word, after in zip(words, following, strict=True)
+        # The article stands before a word; the letter is said as it is called.
+        for symbol in (_word("a") if word == "A" and len(after) > 1 else _word(word))
+    ]
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _word(word: str) -> tuple[str, ...]:
+    """Phones of an English word with its apostrophes and hyphens."""
+    bare = word.strip("'")
+    if "-" in bare:
+        return tuple(phone for part in bare.split("-") for phone in _word(part))
+    if word[0] == "'" and (known := lexicon.lookup(f"'{bare}")):
+        return known  # 'cause, 'til
+    if word[-1] == "'" and not lexicon.lookup(bare) and (known := lexicon.lookup(f"{bare}'")):
+        return known  # ol'
+    if word.lower().endswith("in'") and (known := lexicon.lookup(f"{bare}g")):
+        return (*known[:-1], "N")  # runnin'
+    phones = english.pronounce(bare)
+    return tuple(phone for phone in phones if phone in V1_VOCABULARY and phone != "-")
