@@ -1,9 +1,9 @@
 """The generation loop: patches of several songs at once, yielded as they are made.
 
-Per patch: P sketch tokens one by one, one more step for the hidden vector, the flow from noise to
-latents, and the latents' embedding becomes the next step's input. Guidance runs as extra rows of
-the same batch, the null rows after the conditional ones. B songs, R rows (B or 2 B), P patch size,
-C latent channels, D dim, V sketch vocabulary.
+Per patch: P sketch tokens one by one (none in a model without sketch), one more step for the hidden
+vector, the flow from noise to latents, and the latents' embedding becomes the next step's input.
+Guidance runs as extra rows of the same batch, the null rows after the conditional ones. B songs,
+R rows (B or 2 B), P patch size, C latent channels, D dim, V sketch vocabulary.
 """
 
 import math
@@ -24,11 +24,11 @@ from songbloom.model.songbloom import SongBloom
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch of one song."""
+    """One patch of one song. P may be less in the last one (`SamplingConfig.keep_last_patch`)."""
 
     song: int
     index: int
-    sketch: Tensor  # [P] int64, on the CPU
+    sketch: Tensor  # [P] int64, on the CPU; [0] in a model without sketch
     latents: Tensor  # [P, C] float32, on the CPU
 
 
@@ -46,23 +46,26 @@ def generate_patches(
 ) -> Iterator[list[Patch]]:
     """Yield the next patch of every song that still sounds.
 
-    A song ends when one of its tokens is EOS (that patch is discarded: nothing of it is yielded) or
-    at the length limit. Temperature 0 is greedy.
+    A song ends when one of its tokens is EOS (the frames of that patch before it are yielded when
+    `keep_last_patch`, else nothing of it) or at the length limit. Temperature 0 is greedy.
     """
-    session = _Session(model, conditions, sampling, draws)
-    for index in range(max_patches(sampling, model.config.patch_size)):
+    session, size = _Session(model, conditions, sampling, draws), model.config.patch_size
+    for index in range(max_patches(sampling, size)):
         sketch, hidden = session.sketch_patch(index)
-        keep = ~(sketch == model.config.eos_id).any(dim=1)
-        if not keep.all():
-            session.retire(keep)
-            sketch, hidden = sketch[keep], hidden[keep]
+        frames = size - (sketch == model.config.eos_id).sum(dim=1)  # all is EOS after an EOS
+        sounds = frames >= (1 if sampling.keep_last_patch else size)
+        session.retire(sounds)
+        sketch, hidden, frames = sketch[sounds], hidden[sounds], frames[sounds]
         if not session.songs:
             return
         latents = session.latent_patch(index, sketch, hidden)
         yield [
-            Patch(song, index, sketch[row].cpu(), latents[row].float().cpu())
-            for row, song in enumerate(session.songs)
+            Patch(song, index, sketch[row, :end].cpu(), latents[row, :end].float().cpu())
+            for row, (song, end) in enumerate(zip(session.songs, frames.tolist(), strict=True))
         ]
+        session.retire(frames == size)
+        if not session.songs:
+            return
 
 
 class _Session:
@@ -77,13 +80,14 @@ class _Session:
     ) -> None:
         self.model, self.sampling, self.draws = model, sampling, draws
         self.songs = list(range(len(conditions)))
-        self.guided = sampling.sketch_cfg_scale != 1.0
+        # The sketch alone is guided against the null condition.
+        self.guided = sampling.sketch_cfg_scale != 1.0 and model.config.sketch_size > 0
         size, device = model.config.patch_size, model.sketch_lm.bos.device
         null = [NULL_CONDITIONS] * len(conditions) if self.guided else []
         prefix = model.prefix([*conditions, *null])  # [R, prefix, D]
         bos = model.sketch_lm.bos.expand(len(prefix), 1, -1)
         self.inputs = torch.cat([prefix, bos], dim=1)
-        capacity = self.inputs.shape[1] + max_patches(sampling, size) * (size + 1)
+        capacity = model.config.sequence_length(max_patches(sampling, size))
         self.cache: KVCache = model.sketch_lm.allocate_cache(len(prefix), capacity)
         shape = (len(conditions), size, model.config.latent_dim)
         self.previous = torch.zeros(shape, device=device, dtype=prefix.dtype)
@@ -92,13 +96,19 @@ class _Session:
         )
 
     def sketch_patch(self, index: int) -> tuple[Tensor, Tensor]:
-        """The patch's tokens `[B, P]` and hidden vectors `[B, D]`, which take no guidance."""
-        tokens = []
-        for position in range(self.model.config.patch_size):
-            tokens.append(self._choose(self._step(), index, position))
-            self.recent = torch.cat([self.recent[:, 1:], tokens[-1][:, None]], dim=1)
-            self._feed(self.model.sketch_lm.embedding(tokens[-1]))
-        return torch.stack(tokens, dim=1), self._step()[: len(self.songs)]
+        """The patch's tokens `[B, P]` and hidden vectors `[B, D]`, which take no guidance.
+
+        Behind an EOS the patch is filled with EOS, as it is in training.
+        """
+        config = self.model.config
+        tokens = self.recent.new_empty(len(self.songs), config.sketch_size)
+        for position in range(config.sketch_size):
+            ended = (tokens[:, :position] == config.eos_id).any(dim=1)
+            token = self._choose(self._step(), index, position).masked_fill(ended, config.eos_id)
+            tokens[:, position] = token
+            self.recent = torch.cat([self.recent[:, 1:], token[:, None]], dim=1)
+            self._feed(self.model.sketch_lm.embedding(token))
+        return tokens, self._step()[: len(self.songs)]
 
     def latent_patch(self, index: int, sketch: Tensor, hidden: Tensor) -> Tensor:
         """Latents `[B, P, C]`: the flow, guided against masked hidden and sketch."""
@@ -130,10 +140,13 @@ class _Session:
 
     def retire(self, keep: Tensor) -> None:
         """Songs that have ended leave the batch, with their rows."""
+        if keep.all():
+            return
         rows = keep.repeat(2) if self.guided else keep
         self.songs = [song for song, kept in zip(self.songs, keep.tolist(), strict=True) if kept]
         self.cache = self.cache.select(rows)
         self.previous, self.recent = self.previous[keep], self.recent[keep]
+        self.inputs = self.inputs[rows]
 
     @property
     def _latent_shape(self) -> tuple[int, int]:

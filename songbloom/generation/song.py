@@ -115,8 +115,8 @@ def plan(
     sampling, warnings = options.sampling(config)
     items = list_items(requests, Path(output), options)
     patches = max_patches(sampling, config.patch_size)
-    positions = config.prefix_length + 1 + patches * (config.patch_size + 1)
-    rows = min(len(items), options.batch_size) * (2 if sampling.sketch_cfg_scale != 1 else 1)
+    positions = config.sequence_length(patches)
+    rows = min(len(items), options.batch_size) * _ar_rows(config, sampling)
     width = 4 if options.dtype == "float32" else 2
     cache = 2 * rows * config.ar_layers * positions * config.dim * width
     seconds = frames_to_seconds(patches * config.patch_size)
@@ -137,14 +137,17 @@ def plan(
 def _flops(config: ModelConfig, sampling: SamplingConfig, patches: int) -> float:
     """Multiply-adds of the linear layers, twice: what a song of full length costs."""
     layer = 4 * config.dim**2 + 3 * config.dim * config.ffn_dim
-    rows = 2 if sampling.sketch_cfg_scale != 1 else 1
     head = config.dim * (config.dim + config.sketch_vocab_size)
-    steps = patches * (config.patch_size + 1)
-    ar = rows * ((config.prefix_length + steps) * config.ar_layers * layer + steps * head)
+    ar = config.sequence_length(patches) * config.ar_layers * layer
+    ar += patches * config.sketch_size * head
     copies = 2 if sampling.latent_cfg_scale != 1 else 1
-    tokens = 2 + 3 * config.patch_size
-    dit = copies * patches * sampling.num_steps * tokens * config.dit_layers * layer
-    return 2.0 * (ar + dit)
+    dit = copies * patches * sampling.num_steps * config.dit_length * config.dit_layers * layer
+    return 2.0 * (_ar_rows(config, sampling) * ar + dit)
+
+
+def _ar_rows(config: ModelConfig, sampling: SamplingConfig) -> int:
+    """Rows of the AR transformer a song: a second one for the null condition of sketch guidance."""
+    return 2 if sampling.sketch_cfg_scale != 1 and config.sketch_size else 1
 
 
 def _measured_flops() -> float:
@@ -234,12 +237,15 @@ class _Maker:
 
     def _finish(self, song: "_Song") -> dict[str, Any]:
         """Write the sound file and its bundle."""
-        item, samples = song.item, song.finish()
-        sketch = torch.cat(song.sketch)
-        if not len(sketch):
+        item, seconds = song.item, song.seconds
+        if not seconds:
             self._warn(item, "the model ended the song in its first patch: nothing is sung")
+        samples, sketch = song.finish(), torch.cat(song.sketch)
         times = timeline(
-            item.request.lyrics, sketch.numpy(), sketch_kind=self.info.get("sketch_kind")
+            item.request.lyrics,
+            sketch.numpy(),
+            sketch_kind=self.info.get("sketch_kind"),
+            duration=seconds,
         )
         with atomic_path(item.path) as temporary:
             audio.save(temporary, samples, SAMPLE_RATE)

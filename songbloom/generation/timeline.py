@@ -39,10 +39,15 @@ class TimedSection:
     lines: tuple[TimedLine, ...]
 
 
-def timeline(lyrics: Lyrics, sketch: np.ndarray, *, sketch_kind: str | None) -> dict[str, Any]:
-    """JSON-able timeline: "timing" ("sketch" or "estimated"), duration in seconds, sections."""
+def timeline(
+    lyrics: Lyrics, sketch: np.ndarray, *, sketch_kind: str | None, duration: Seconds | None = None
+) -> dict[str, Any]:
+    """JSON-able timeline: "timing" ("sketch" or "estimated"), duration in seconds, sections.
+
+    `sketch` `[T]`; the song's `duration` is its length unless the model has no sketch.
+    """
     lines = [(i, text) for i, s in enumerate(lyrics.sections) for text in s.texts]
-    duration = frames_to_seconds(len(sketch))
+    duration = frames_to_seconds(len(sketch)) if duration is None else duration
     known = sketch_kind == "seedling" and len(sketch) > 0 and int(sketch.max()) < NUM_CODES
     spans = _heard(lines, sketch) if known else _spread(lines, duration)
     sections = []

@@ -1,7 +1,8 @@
 """Conditions -> prefix: the reference clip's latents, then the lyrics, as vectors before BOS.
 
-The prefix is [reference_frames][lyric_length] vectors, always that long: unused positions are zero
-vectors, attended like any other (the release has no padding mask). L lyric length, D dim.
+The prefix is [reference_frames][lyric_length] vectors (`prefix_order` may turn them round), always
+that long: unused positions are zero vectors, attended like any other (the release has no padding
+mask). L lyric length, D dim.
 """
 
 from dataclasses import dataclass
@@ -104,14 +105,16 @@ class Conditioner(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.latent_dim = config.latent_dim
+        self.reversed = config.prefix_order == "lyrics-reference"
         self.lyrics = LyricConditioner(config)
         self.reference = ReferenceConditioner(config)
 
     def forward(self, conditions: Conditions) -> Tensor:
-        """-> prefix `[reference_frames + lyric_length, D]`."""
+        """-> prefix `[prefix_length, D]`."""
         device = self.reference.project.weight.device
         ids = conditions.lyrics
         ids = LyricIds(ids.tokens.to(device), ids.sections.to(device), ids.sentences.to(device))
         latents = conditions.reference
         latents = torch.zeros(0, self.latent_dim) if latents is None else latents
-        return torch.cat([self.reference(latents.to(device)), self.lyrics(ids)])
+        prefix = [self.reference(latents.to(device)), self.lyrics(ids)]
+        return torch.cat(prefix[::-1] if self.reversed else prefix)

@@ -8,13 +8,30 @@ import difflib
 import math
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from songbloom.errors import UsageError
 from songbloom.toml import loads
 from songbloom.units import FRAME_RATE, Frames, Seconds
 
 PRESETS = ("nano", "seedling", "tiny", "full", "full_150s", "full_240s")
+# The rows of the paper's Tables 4 and 5 and Figure 2, at small scale: preset("ablations/base").
+ABLATIONS = (
+    "base",
+    "hidden",
+    "hidden_context",
+    "no_sketch",
+    "sketch_pitch",
+    "sketch_pitch_chroma",
+    "patch_4",
+    "patch_8",
+    "patch_32",
+    "patch_64",
+    "patch_all",
+)
+Masking = Literal["paper", "release"]
+DitInputs = Literal["hidden", "hidden+context", "hidden+context+sketch"]
+PrefixOrder = Literal["reference-lyrics", "lyrics-reference"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +40,9 @@ class SamplingConfig:
 
     The defaults are the paper's. `noise_temperature` below 1 starts the flow from zeros and
     re-noises where t crosses it (the release's `diff_temp`); `repetition_penalty` divides the
-    logits of recently sung tokens, over the last `repetition_window` tokens (1.0 = off).
+    logits of recently sung tokens, over the last `repetition_window` tokens (1.0 = off). The patch
+    in which the song ends is cut at its end when `keep_last_patch`, else left out, as in the
+    release.
     """
 
     num_steps: int = 36
@@ -34,6 +53,7 @@ class SamplingConfig:
     noise_temperature: float = 1.0
     repetition_penalty: float = 1.0
     repetition_window: int = 50
+    keep_last_patch: bool = False
     max_duration: Seconds = 150.0
 
     @property
@@ -54,11 +74,14 @@ class ObjectiveConfig:
     """
 
     flow_weight: float = 0.1
-    masking: Literal["paper", "release"] = "paper"
+    masking: Masking = "paper"
     joint_mask_rate: float = 0.1
     sketch_mask_rate: float = 0.05
     condition_dropout: float = 0.1
     reference_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_choice("masking", self.masking, get_args(Masking))
 
 
 @dataclass(frozen=True)
@@ -66,7 +89,12 @@ class ModelConfig:
     """Sizes of a SongBloom model. Widths are of both transformers, which share `dim`.
 
     `ar_rope_base` differs between released models; `dit_rope_base` is 20000 in all of them.
-    Raises `UsageError` at construction when two sizes contradict each other.
+    `prefix_order` is the order of the conditions before BOS (the release's by default).
+
+    What the paper's ablations change: `dit_inputs` is what the DiT sees besides time and noisy
+    latents (context is the patch before); `sketch_vocab_size` 0 is a model without sketch, whose
+    AR transformer hears patches alone and whose songs end by length; `patch_size`.
+    Raises `UsageError` at construction when two values contradict each other.
     """
 
     dim: int
@@ -85,6 +113,8 @@ class ModelConfig:
     ar_rope_base: float = 20_000.0
     dit_rope_base: float = 20_000.0
     init_std: float = 0.02
+    dit_inputs: DitInputs = "hidden+context+sketch"
+    prefix_order: PrefixOrder = "reference-lyrics"
     frontend: str = "release"
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -93,6 +123,18 @@ class ModelConfig:
         for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise UsageError(f"model: {name} is {getattr(self, name)}; expected at least 1")
+        if self.sketch_vocab_size < 0:
+            raise UsageError(
+                f"model: sketch_vocab_size is {self.sketch_vocab_size}; expected at least 0",
+                "0 is a model without sketch.",
+            )
+        _check_choice("dit_inputs", self.dit_inputs, get_args(DitInputs))
+        _check_choice("prefix_order", self.prefix_order, get_args(PrefixOrder))
+        if "sketch" in self.dit_inputs and not self.sketch_vocab_size:
+            raise UsageError(
+                f"model: dit_inputs is '{self.dit_inputs}', but sketch_vocab_size 0 is no sketch",
+                'Without a sketch, write dit_inputs = "hidden+context" or "hidden".',
+            )
         if self.dim % self.num_heads:
             raise UsageError(f"model: dim {self.dim} is not a multiple of {self.num_heads} heads")
         if self.head_dim < 32 or self.head_dim % 2:
@@ -122,9 +164,33 @@ class ModelConfig:
         return self.sketch_vocab_size + 1
 
     @property
+    def sketch_size(self) -> Frames:
+        """Sketch tokens of a patch: one a frame, or none in a model without sketch."""
+        return self.patch_size if self.sketch_vocab_size else 0
+
+    @property
+    def dit_sketch_size(self) -> Frames:
+        """Sketch tokens of its patch that the DiT sees: all or none."""
+        return self.sketch_size if "sketch" in self.dit_inputs else 0
+
+    @property
+    def dit_context_size(self) -> Frames:
+        """Latents of the patch before that the DiT sees: all or none."""
+        return self.patch_size if "context" in self.dit_inputs else 0
+
+    @property
+    def dit_length(self) -> int:
+        """Vectors that the DiT works on: time, hidden, sketch, context, noisy latents."""
+        return 2 + self.dit_sketch_size + self.dit_context_size + self.patch_size
+
+    @property
     def prefix_length(self) -> int:
-        """Vectors before BOS: the reference, then the lyrics."""
+        """Vectors before BOS: the reference's and the lyrics'."""
         return self.reference_frames + self.lyric_length
+
+    def sequence_length(self, num_patches: int) -> int:
+        """Positions of the AR transformer: prefix, BOS, and each patch's sketch and latents."""
+        return self.prefix_length + 1 + num_patches * (self.sketch_size + 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested dict, for JSON and TOML."""
@@ -145,7 +211,6 @@ _AT_LEAST_ONE = (
     "ar_layers",
     "dit_layers",
     "ffn_dim",
-    "sketch_vocab_size",
     "patch_size",
     "latent_dim",
     "lyric_vocab_size",
@@ -156,12 +221,19 @@ _AT_LEAST_ONE = (
 
 def preset(name: str) -> ModelConfig:
     """The config of a preset. `UsageError` with the nearest name when there is none."""
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
+    ablations = [f"ablations/{ablation}" for ablation in ABLATIONS]
+    if name not in (*PRESETS, *ablations):
+        near = difflib.get_close_matches(name, (*PRESETS, *ablations), n=1)
         guess = f"Did you mean '{near[0]}'? " if near else ""
-        raise UsageError(f"{name}: no such preset", f"{guess}Presets: {', '.join(PRESETS)}.")
+        listed = ablations if name.startswith("ablations") else PRESETS
+        raise UsageError(f"{name}: no such preset", f"{guess}Presets: {', '.join(listed)}.")
     text = (resources.files("songbloom") / "presets" / f"{name}.toml").read_text("utf-8")
     return ModelConfig.from_dict(loads(text), f"preset {name}")
+
+
+def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"model: {key} is '{value}'", f"Choose from: {', '.join(choices)}.")
 
 
 def _build(cls: Any, values: dict[str, Any], where: str) -> Any:

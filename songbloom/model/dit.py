@@ -1,6 +1,7 @@
 """The rectified-flow DiT: a patch's velocity from its sketch, its hidden vector and one patch back.
 
 * sequence of 2 + 3 P vectors: [time][hidden][sketch P][previous latents P][noisy latents P]
+  (`dit_inputs` may leave out sketch and previous latents, as the paper's ablations do)
 * full attention, LayerNorm before attention and feed-forward, SwiGLU, no biases, no final norm
 * rotary positions over part of the head (`dit_rope_dim`), base `dit_rope_base`
 * time enters as a vector of the sequence, from learned Fourier features
@@ -46,7 +47,7 @@ class Block(nn.Module):
         self.ffn = SwiGLU(config.dim, config.ffn_dim)
 
     def forward(self, x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-        """`[B, 2 + 3 P, D]` -> the same shape."""
+        """`[B, dit_length, D]` -> the same shape."""
         x = x + self.attention(self.attention_norm(x), rope)
         return x + self.ffn(self.ffn_norm(x))
 
@@ -68,6 +69,8 @@ class DiT(nn.Module):
     ) -> Tensor:
         """noisy and previous latents `[B, P, C]`, t `[B]`, hidden `[B, D]`, sketch embeddings
         `[B, P, D]` -> velocity `[B, P, C]`."""
+        sketch = sketch[:, : self.config.dit_sketch_size]
+        previous = previous[:, : self.config.dit_context_size]
         heads = torch.stack([self.time(t), hidden], dim=1)
         latents = self.project_in(torch.cat([previous, noisy], dim=1))
         x = torch.cat([heads, sketch, latents], dim=1)

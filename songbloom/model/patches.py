@@ -9,6 +9,8 @@ With P = patch_size frames a patch and N patches, S = 1 + N (P + 1) positions:
 s are sketch embeddings, A_i summarises patch i's latents. The output at a patch's last sketch token
 is not a prediction: it is the hidden vector h_i that conditions the DiT on patch i. The output at
 A_i predicts the next patch's first token, so the sketch of patch i + 1 hears the audio of patch i.
+
+A model without sketch has no tokens in its patches, BOS A1 A2 ...; the output before A_i is h_i.
 """
 
 import torch
@@ -28,16 +30,15 @@ def interleave(bos: Tensor, sketch: Tensor, acoustic: Tensor) -> Tensor:
     return torch.cat([bos.expand(len(sequence), 1, -1), sequence], dim=1)
 
 
-def split_outputs(outputs: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
-    """AR outputs `[B, S, D]` -> predicting ones `[B, N P + 1, D]`, hidden vectors `[B, N, D]`."""
-    first, rest = (
-        outputs[:, :1],
-        rearrange(outputs[:, 1:], "b (n p) d -> b n p d", p=patch_size + 1),
-    )
-    # Within a patch: outputs at s1..s(P-1) predict, at sP is h, at A predicts.
-    hidden = rest[:, :, patch_size - 1]
-    predicting = torch.cat([rest[:, :, : patch_size - 1], rest[:, :, patch_size:]], dim=2)
-    return torch.cat([first, rearrange(predicting, "b n p d -> b (n p) d")], dim=1), hidden
+def split_outputs(outputs: Tensor, sketch_size: int) -> tuple[Tensor, Tensor]:
+    """AR outputs `[B, S, D]` -> predicting ones `[B, N P + 1, D]`, hidden vectors `[B, N, D]`.
+
+    `sketch_size` is the number of sketch tokens in a patch: P, or 0 in a model without sketch.
+    """
+    # Outputs that stand just before s1, ..., sP, A of each patch; the last of all predicts beyond.
+    before = rearrange(outputs[:, :-1], "b (n p) d -> b n p d", p=sketch_size + 1)
+    predicting, hidden = before[:, :, :-1].flatten(1, 2), before[:, :, -1]
+    return torch.cat([predicting, outputs[:, -1:]], dim=1), hidden
 
 
 def sketch_targets(

@@ -155,10 +155,12 @@ class SongBloom(nn.Module):
 
     def listen(self, sketch: Tensor, latents: Tensor, prefix: Tensor) -> tuple[Tensor, Tensor]:
         """The AR half, teacher-forced: sketch embeddings `[B, N, P, D]`, latents `[B, N, P, C]`,
-        prefix `[B, prefix, D]` -> predicting outputs `[B, T + 1, D]`, hidden `[B, N, D]`."""
+        prefix `[B, prefix, D]` -> predicting outputs `[B, T + 1, D]`, hidden `[B, N, D]`.
+
+        In a model without sketch the embeddings are `[B, N, 0, D]`, the outputs `[B, 1, D]`."""
         sequence = interleave(self.sketch_lm.bos, sketch, self.patch_encoder(latents))
         outputs = self.sketch_lm(torch.cat([prefix, sequence], dim=1))
-        return split_outputs(outputs[:, prefix.shape[1] :], self.config.patch_size)
+        return split_outputs(outputs[:, prefix.shape[1] :], self.config.sketch_size)
 
     def paint(self, sketch: Tensor, latents: Tensor, hidden: Tensor, draws: FlowDraws) -> Tensor:
         """The flow half, all patches at once: velocity `[B, N, P, C]` at the drawn t."""
@@ -171,11 +173,15 @@ class SongBloom(nn.Module):
         )
         return velocity.view_as(latents)
 
+    def tokens(self, batch: Batch) -> Tensor:
+        """The sketch by patches: `[B, N, P]`, or `[B, N, 0]` in a model without sketch."""
+        return patchify(batch.sketch, self.config.patch_size)[..., : self.config.sketch_size]
+
     def predict(self, batch: Batch, draws: FlowDraws) -> Predictions:
         """The teacher-forced pass: every token and every patch at once."""
         batch = batch.with_plain_padding(self.config.eos_id)
         latents = patchify(batch.latents, self.config.patch_size)  # [B, N, P, C]
-        sketch = patchify(self.sketch_lm.embedding(batch.sketch), self.config.patch_size)
+        sketch = self.sketch_lm.embedding(self.tokens(batch))  # [B, N, P, D]
         outputs, hidden = self.listen(sketch, latents, self.prefix(batch.conditions))
         velocity = self.paint(sketch, latents, hidden, draws)
         return Predictions(self.sketch_lm.head(outputs), velocity, hidden)
@@ -188,8 +194,9 @@ class SongBloom(nn.Module):
     def losses(self, predictions: Predictions, batch: Batch, draws: FlowDraws) -> Losses:
         """Cross-entropy of the sketch and squared error of the velocity, over frames that count."""
         eos, ignore = self.config.eos_id, self.config.ignore_id
+        tokens = self.tokens(batch).flatten(1)
         targets = sketch_targets(
-            batch.sketch, batch.lengths, eos_id=eos, ignore_id=ignore, ends=batch.ends
+            tokens, batch.lengths, eos_id=eos, ignore_id=ignore, ends=batch.ends
         )
         logits = predictions.logits.float().flatten(0, 1)
         sketch_count = (targets != ignore).sum()
@@ -200,6 +207,6 @@ class SongBloom(nn.Module):
         counts = patchify(frames < batch.lengths[:, None], self.config.patch_size)
         flow_count = counts.sum() * self.config.latent_dim
         flow = error.masked_fill(~counts[..., None], 0).square().sum() / flow_count
-        sketch = sketch / sketch_count
+        sketch = sketch / sketch_count.clamp(min=1)  # without sketch nothing counts
         total = sketch + self.config.objective.flow_weight * flow
         return Losses(total, sketch, flow, sketch_count, flow_count)

@@ -31,29 +31,35 @@ class NaiveSong:
 def sing(
     model: SongBloom, conditions: Conditions, sampling: SamplingConfig, draws: Draws
 ) -> NaiveSong:
-    """One whole song. The patch in which it ends is not part of it."""
+    """One whole song. Of the patch in which it ends, the frames before that are part of it when
+    `keep_last_patch`, else none."""
     size, eos = model.config.patch_size, model.config.eos_id
     song = NaiveSong([], [])
-    while len(song.tokens) < sampling.max_duration * 25:
-        patch = len(song.patches)
-        for position in range(size):
-            song.tokens.append(_next_token(model, conditions, sampling, draws, song, position))
-        if eos in song.tokens[-size:]:
+    while len(song.patches) * size < sampling.max_duration * 25:
+        patch, ended = len(song.patches), None
+        for position in range(model.config.sketch_size):
+            token = _next_token(model, conditions, sampling, draws, song, position)
+            if ended is None and token == eos:
+                ended = position
+            song.tokens.append(token if ended is None else eos)
+        if ended == 0 or (ended is not None and not sampling.keep_last_patch):
             del song.tokens[-size:]
             return song
-        song.patches.append(
-            _paint(model, conditions, sampling, draws.noise(patch, (size, 8)), song)
-        )
+        noise = draws.noise(patch, (size, model.config.latent_dim))
+        song.patches.append(_paint(model, conditions, sampling, noise, song)[:ended])
+        if ended is not None:
+            del song.tokens[ended - size :]
+            return song
     return song
 
 
 def _last_output(model: SongBloom, conditions: Conditions, song: NaiveSong) -> Tensor:
     """prefix, BOS, s1 .. sP, A1, s(P+1) .. through the transformer; its last output `[D]`."""
     rows = [*model.conditioner(conditions), model.sketch_lm.bos]
-    for i, token in enumerate(song.tokens):
-        rows.append(model.sketch_lm.embedding.weight[token])
-        patch, position = divmod(i, model.config.patch_size)
-        if position == model.config.patch_size - 1 and patch < len(song.patches):
+    size = model.config.sketch_size
+    for patch in range(len(song.patches) + 1):
+        rows += [model.sketch_lm.embedding.weight[t] for t in song.tokens[patch * size :][:size]]
+        if patch < len(song.patches):
             rows.append(model.patch_encoder(song.patches[patch]))
     return model.sketch_lm(torch.stack(rows)[None])[0, -1]
 
@@ -89,7 +95,7 @@ def _paint(
 ) -> Tensor:
     """The last patch's latents, by Euler steps from t = 1 to 0."""
     hidden = _last_output(model, conditions, song)
-    tokens = song.tokens[-model.config.patch_size :]
+    tokens = song.tokens[len(song.tokens) - model.config.sketch_size :]
     sketch = model.sketch_lm.embedding.weight[tokens]
     previous = song.patches[-1] if song.patches else torch.zeros_like(noise)
 
