@@ -1,9 +1,9 @@
 """The settings of every command: one frozen dataclass a TOML table, each value with its origin.
 
 A value comes from the first of: a flag, an environment variable `SONGBLOOM_<TABLE>_<KEY>`, the
-TOML file, the default below. The TOML file is the one named, else `./songbloom.toml`, else
-`songbloom.toml` in the user's configuration folder. The texts below are the single source of the
-help of flags, of `config.toml.example` and of the man page songbloom.toml(5).
+TOML file, a preset (training only), the default in `songbloom.tables`. The TOML file is the one
+named, else `./songbloom.toml`, else `songbloom.toml` in the user's configuration folder. Its table
+[model] is kept as it stands: it changes single values of a preset's model.
 """
 
 import dataclasses
@@ -11,207 +11,15 @@ import difflib
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any, get_args, get_type_hints
 
 from songbloom.errors import SongBloomError, UsageError
+from songbloom.tables import Config
 
 FILE_NAME = "songbloom.toml"
-_MAX_SEED = 2**63 - 1  # what torch.Generator.manual_seed and numpy's generators both take
-
-
-def _key(default: object, doc: str, **meta: object) -> Any:
-    """A dataclass field with its meaning.
-
-    `meta` may hold `unit`, `choices`, `minimum`, `maximum`, `flag` (its name on the command line),
-    `unset` (what None means) and `example` (a value to show where the default is None).
-    """
-    return field(default=default, metadata={"doc": doc, **meta})
-
-
-@dataclass(frozen=True)
-class GenerateConfig:
-    """What `songbloom generate` does when no flag says otherwise."""
-
-    model: str = _key(
-        "seedling",
-        "Model to sing with: the name of an installed model, or a folder.",
-        flag="--model",
-    )
-    seed: int = _key(
-        0,
-        "Seed of every random draw; the same seed gives the same song.",
-        minimum=0,
-        maximum=_MAX_SEED,
-        flag="--seed",
-    )
-    n_samples: int = _key(
-        1, "How many songs to make of each item.", unit="songs", minimum=1, flag="--n-samples"
-    )
-    max_duration: float | None = _key(
-        None,
-        "Longest song.",
-        unit="seconds",
-        minimum=0.04,
-        flag="--max-duration",
-        unset="the model's own",
-        example=60.0,
-    )
-    num_steps: int | None = _key(
-        None,
-        "Euler steps of the flow for each patch.",
-        unit="steps",
-        minimum=1,
-        flag="--steps",
-        unset="the model's own",
-        example=36,
-    )
-    sketch_cfg_scale: float | None = _key(
-        None,
-        "Guidance of the sketch by lyrics and reference; 1.0 = off.",
-        minimum=0.0,
-        flag="--sketch-cfg",
-        unset="the model's own",
-        example=1.5,
-    )
-    latent_cfg_scale: float | None = _key(
-        None,
-        "Guidance of the latents; 1.0 = off.",
-        minimum=0.0,
-        flag="--latent-cfg",
-        unset="the model's own",
-        example=1.5,
-    )
-    temperature: float | None = _key(
-        None,
-        "Temperature of the sketch tokens; 0 = always the likeliest.",
-        minimum=0.0,
-        flag="--temperature",
-        unset="the model's own",
-        example=0.9,
-    )
-    top_k: int | None = _key(
-        None,
-        "Sketch tokens are drawn from this many likeliest ones; 0 = from all.",
-        unit="tokens",
-        minimum=0,
-        flag="--top-k",
-        unset="the model's own",
-        example=200,
-    )
-    prompt_start: float = _key(
-        0.0,
-        "Where in the reference clip to begin.",
-        unit="seconds",
-        minimum=0.0,
-        flag="--prompt-start",
-    )
-    rng: str = _key(
-        "default",
-        "Order of random draws: 'default' draws for each song alone, 'release' as the released "
-        "program does.",
-        choices=("default", "release"),
-        flag="--rng",
-    )
-    format: str = _key(
-        "flac",
-        "File format of songs, where the name given with -o has no suffix of its own.",
-        choices=("flac", "wav", "mp3", "ogg"),
-        flag="--format",
-    )
-    device: str = _key(
-        "auto",
-        "Where to compute; 'auto' takes the first of cuda, mps, cpu that is there.",
-        choices=("auto", "cpu", "cuda", "mps"),
-        flag="--device",
-    )
-    dtype: str = _key(
-        "float32",
-        "Number format of the model while it sings.",
-        choices=("float32", "bfloat16"),
-        flag="--dtype",
-    )
-    batch_size: int = _key(
-        1,
-        "Songs made at the same time; it changes them by rounding at most.",
-        unit="songs",
-        minimum=1,
-        flag="--batch-size",
-    )
-
-
-@dataclass(frozen=True)
-class ModelsConfig:
-    """Where models are kept."""
-
-    folder: str | None = _key(
-        None,
-        "Folder that `songbloom pull` and `songbloom import` install into.",
-        unset="`songbloom/models` in the user's data folder",
-        example="/data/songbloom-models",
-    )
-
-
-@dataclass(frozen=True)
-class HubConfig:
-    """Hub repositories of the released weights; mirrors may be named in their place."""
-
-    songbloom_full_150s: str = _key("CypressYang/SongBloom", "Repository of songbloom_full_150s.")
-    songbloom_full_150s_dpo: str = _key(
-        "CypressYang/SongBloom", "Repository of songbloom_full_150s_dpo."
-    )
-    songbloom_full_240s: str = _key(
-        "CypressYang/SongBloom_long", "Repository of songbloom_full_240s."
-    )
-    vae: str = _key(
-        "CypressYang/SongBloom",
-        "Repository of the VAE and the vocabulary that all the releases share.",
-    )
-    revision: str | None = _key(
-        None,
-        "Branch, tag or commit to fetch.",
-        flag="--revision",
-        unset="the repository's main branch",
-        example="main",
-    )
-
-    def repos(self) -> dict[str, str]:
-        """Release name (and `vae`) -> repository id."""
-        return {name: getattr(self, name) for name in keys("hub") if name != "revision"}
-
-
-@dataclass(frozen=True)
-class SynthConfig:
-    """How `songbloom synth` makes songs."""
-
-    seed: int = _key(
-        0,
-        "Seed of the songs; the same seed gives the same songs.",
-        minimum=0,
-        maximum=_MAX_SEED,
-        flag="--seed",
-    )
-    workers: int | None = _key(
-        None,
-        "Processes that work at the same time; they do not change the songs.",
-        unit="processes",
-        minimum=1,
-        flag="--workers",
-        unset="one a core",
-        example=2,
-    )
-
-
-@dataclass(frozen=True)
-class Config:
-    """Every table."""
-
-    generate: GenerateConfig = GenerateConfig()
-    models: ModelsConfig = ModelsConfig()
-    hub: HubConfig = HubConfig()
-    synth: SynthConfig = SynthConfig()
 
 
 @dataclass(frozen=True)
@@ -219,12 +27,14 @@ class Loaded:
     """A checked configuration.
 
     `path` is the TOML file that was read (None: none was found); `origins` tells for each
-    `table.key` where its value came from: `default`, a file, an environment variable or a flag.
+    `table.key` where its value came from: `default`, a preset, a file, an environment variable or a
+    flag. `model` is the file's table [model], unchecked.
     """
 
     config: Config
     path: Path | None
     origins: Mapping[str, str]
+    model: Mapping[str, Any]
 
 
 def tables() -> dict[str, type]:
@@ -273,18 +83,24 @@ def load(
     *,
     flags: Mapping[str, object] | None = None,
     environment: Mapping[str, str] | None = None,
+    preset: tuple[str, Mapping[str, object]] | None = None,
 ) -> Loaded:
     """Put together file, environment and flags.
 
-    `flags` maps `table.key` to a value; None means that the flag was not given. `UsageError` for an
+    `flags` maps `table.key` to a value; None means that the flag was not given. `preset` is a name
+    and values that stand above the defaults only, `table.key` as well. `UsageError` for an
     unknown table or key (naming the nearest), a wrong type, or a value out of range, always saying
     where it was written; `SongBloomError` for a file that cannot be read.
     """
     source = path or find()
     values: dict[str, object] = {}
     origins = {f"{t}.{k}": "default" for t in tables() for k in keys(t)}
+    model: dict[str, Any] = {}
+    if preset is not None:
+        _merge(values, origins, preset[1], f"preset {preset[0]}")
     if source is not None:
-        _merge(values, origins, _read(source), str(source))
+        found, model = _read(source)
+        _merge(values, origins, found, str(source))
     for name, (variable, value) in _from_environment(
         os.environ if environment is None else environment
     ).items():
@@ -298,7 +114,7 @@ def load(
         table: cls(**{k: values[f"{table}.{k}"] for k in keys(table) if f"{table}.{k}" in values})
         for table, cls in tables().items()
     }
-    return Loaded(Config(**built), source, MappingProxyType(origins))
+    return Loaded(Config(**built), source, MappingProxyType(origins), model)
 
 
 def example() -> str:
@@ -342,8 +158,8 @@ def _merge(
         origins[name] = origin
 
 
-def _read(path: Path) -> dict[str, object]:
-    """A TOML file as `table.key` -> value, its names checked."""
+def _read(path: Path) -> tuple[dict[str, object], dict[str, Any]]:
+    """A TOML file as `table.key` -> value, its names checked; and its table [model]."""
     from songbloom import toml  # the parser costs start-up time that `--help` need not pay
 
     try:
@@ -361,6 +177,11 @@ def _read(path: Path) -> dict[str, object]:
             f"{path}: is not TOML ({error})", "Compare with `songbloom config show --toml`."
         ) from error
     found: dict[str, object] = {}
+    model = document.pop("model", {})
+    if not isinstance(model, dict):
+        raise UsageError(
+            f"{path}: key 'model' stands outside of any table", "Write a table [model]."
+        )
     for table, content in document.items():
         if table not in tables() or not isinstance(content, dict):
             what = f"unknown table [{table}]" if isinstance(content, dict) else f"key '{table}'"
@@ -373,7 +194,7 @@ def _read(path: Path) -> dict[str, object]:
                     _sentence(nearest(key, list(keys(table)))),
                 )
             found[f"{table}.{key}"] = value
-    return found
+    return found, model
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[str, object]]:

@@ -9,6 +9,7 @@ from songbloom.audio import FORMATS
 from songbloom.config import load
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.generation.options import DEVICES, DTYPES, GenerateOptions
+from songbloom.tables import Config
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +28,7 @@ def test_example_is_the_code() -> None:
 def test_example_loads_to_the_defaults() -> None:
     """The example as it stands changes nothing: every value in it is the default."""
     loaded = load(ROOT / "config.toml.example", environment={})
-    assert loaded.config == config.Config()
+    assert loaded.config == Config()
 
 
 def test_example_uncommented_sets_every_key(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_wrong_environment(name: str, value: str, words: tuple[str, ...]) -> Non
 def test_foreign_variables_are_left_alone() -> None:
     """Variables that name no table are not ours to judge."""
     environment = {"SONGBLOOM_TOOLS_PYTHON": "python", "PATH": "x"}
-    assert load(ROOT / "config.toml.example", environment=environment).config == config.Config()
+    assert load(ROOT / "config.toml.example", environment=environment).config == Config()
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # know each other.
 LAYERS = (
     ("errors", "units", "toml"),
-    ("files",),
+    ("files", "tables"),
     ("config",),
     ("lyrics",),
     ("requests",),
