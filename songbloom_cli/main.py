@@ -12,7 +12,17 @@ import typer
 
 from songbloom import __version__
 from songbloom.errors import SongBloomError
-from songbloom_cli import completion, doctor, generate, models, output, seedling, settings, synth
+from songbloom_cli import (
+    completion,
+    doctor,
+    generate,
+    lyrics,
+    models,
+    output,
+    seedling,
+    settings,
+    synth,
+)
 
 PROGRAM = "songbloom"
 INTERRUPTED = 130
@@ -22,7 +32,7 @@ _ANYWHERE = ("--debug", "--quiet", "-q")  # flags that may stand after the comma
 app = typer.Typer(
     name=PROGRAM, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
 )
-for module in (generate, models, synth, seedling, settings, doctor, completion):
+for module in (generate, lyrics, models, synth, seedling, settings, doctor, completion):
     module.register(app)
 
 

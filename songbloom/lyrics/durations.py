@@ -18,9 +18,6 @@ LINE_PAUSE: Seconds = 0.75
 # The error that nine of ten recordings stay under, as a share of their length.
 UNCERTAINTY = 0.34
 
-# What one tag of a part without words stands for, by the convention of the released models.
-SECONDS_PER_TAG: dict[str, Seconds] = {"150s": 1.0, "240s": 5.0}
-
 
 def line_seconds(text: str) -> Seconds:
     """Time of a line with the pause after it; 0 where there is nothing to sing."""
@@ -28,17 +25,17 @@ def line_seconds(text: str) -> Seconds:
     return syllables * SECONDS_PER_SYLLABLE + LINE_PAUSE if syllables else 0.0
 
 
-def section_seconds(section: Section, seconds_per_tag: Seconds = 1.0) -> Seconds:
-    """Time of a section: of its lines, or of its tags where it holds no words.
+def section_seconds(section: Section) -> Seconds:
+    """Time of a section: of its lines, or what it says of itself where it holds no words.
 
     Sections follow each other without a pause of their own, as those of synthesised songs do; in
     recordings nobody has marked them.
     """
     if not section.lines:
-        return section.repeats * seconds_per_tag
+        return float(section.repeats)
     return sum(map(line_seconds, section.texts))
 
 
-def song_seconds(lyrics: Lyrics, seconds_per_tag: Seconds = 1.0) -> Seconds:
+def song_seconds(lyrics: Lyrics) -> Seconds:
     """Time of a whole song."""
-    return sum(section_seconds(section, seconds_per_tag) for section in lyrics.sections)
+    return sum(map(section_seconds, lyrics.sections))
