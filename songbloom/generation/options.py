@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from songbloom.audio import FORMATS
@@ -20,8 +21,9 @@ class GenerateOptions:
     """Options of a generation. Sample k of a song is drawn with `seed + k`.
 
     `rng` "default" draws each number from (seed, purpose, patch), the same on every device;
-    "release" draws one stream in the released model's order. Raises `UsageError` at construction
-    for a value out of range.
+    "release" draws one stream in the released model's order. `lexicon` is a file of words and their
+    symbols, `language` the code of the lyrics' language where the front end should not guess it.
+    Raises `UsageError` at construction for a value out of range.
     """
 
     seed: int = 0
@@ -38,6 +40,8 @@ class GenerateOptions:
     device: str = "auto"
     dtype: str = "float32"
     batch_size: int = 1
+    lexicon: Path | None = None
+    language: str | None = None
 
     def __post_init__(self) -> None:
         for name, low in _LOWEST.items():

@@ -30,7 +30,7 @@ from songbloom.generation.draws import CounterDraws, Draws, ReleaseDraws
 from songbloom.generation.engine import generate_patches, max_patches
 from songbloom.generation.options import GenerateOptions
 from songbloom.generation.timeline import timeline
-from songbloom.lyrics.release import phonemes
+from songbloom.lyrics import frontends
 from songbloom.model.checkpoint import Model, load_model, read_info
 from songbloom.model.conditioning import Conditions, LyricIds
 from songbloom.model.config import ModelConfig, SamplingConfig
@@ -170,6 +170,9 @@ class _Maker:
         self.config = ModelConfig.from_dict(self.info["config"], str(model_path / "model.json"))
         self.model_path, self.options, self.on_event = model_path, options, on_event
         self.sampling, self.warnings = options.sampling(self.config)
+        table = frontends.vocabulary(self.config.frontend)
+        self._lexicon = frontends.load_lexicon(options.lexicon, table) if options.lexicon else None
+        self._say("")  # a language that the front end lacks is told before the model is loaded
         self._model: Model | None = None
         self._hashes: dict[Path, str] = {}
 
@@ -246,6 +249,7 @@ class _Maker:
             sketch.numpy(),
             sketch_kind=self.info.get("sketch_kind"),
             duration=seconds,
+            say=self._say,
         )
         with atomic_path(item.path) as temporary:
             audio.save(temporary, samples, SAMPLE_RATE)
@@ -277,7 +281,7 @@ class _Maker:
                 "sample_rate": SAMPLE_RATE,
                 "seconds": song.seconds,
             },
-            "lyrics": {"sha256": _text_hash(item.request.lyrics.line)},
+            "lyrics": {"sha256": _text_hash(item.request.lyrics.line), **self._pronunciation()},
             "reference": {
                 "file": item.request.reference.name,
                 "sha256": self._file_hash(item.request.reference),
@@ -327,6 +331,7 @@ class _Maker:
             "batch_size": self.options.batch_size,
             "sampling": dataclasses.asdict(self.sampling),
             "model": self.info["sha256"],
+            **self._pronunciation(),
         }
         return _text_hash(json.dumps(inputs, sort_keys=True))
 
@@ -342,7 +347,10 @@ class _Maker:
     def _conditions(self, item: Item, draws: Draws) -> Conditions:
         for warning in item.request.lyrics.warnings if item.sample == 0 else ():
             self._warn(item, warning)
-        tokens = self.model.vocabulary.encode(phonemes(item.request.lyrics.line))
+        said = self._say(item.request.lyrics.line)
+        if lacking := self.model.vocabulary.lacking(said):
+            self._warn(item, f"the model has no symbol for {' '.join(lacking)}; left out")
+        tokens = self.model.vocabulary.encode(said)
         if len(tokens) > self.config.lyric_length:
             self._warn(
                 item,
@@ -353,6 +361,21 @@ class _Maker:
             tokens, self.model.vocabulary, max_sentences=self.config.max_sentences
         )
         return Conditions(ids, self._reference(item, draws))
+
+    def _say(self, line: str) -> str:
+        """The phonemes of lyrics as the model was taught them."""
+        return frontends.phonemes(
+            line, self.config.frontend, lexicon=self._lexicon, language=self.options.language
+        )
+
+    def _pronunciation(self) -> dict[str, str]:
+        """What the user says about how the lyrics are said."""
+        given = {}
+        if self.options.lexicon:
+            given["lexicon_sha256"] = self._file_hash(self.options.lexicon)
+        if self.options.language:
+            given["language"] = self.options.language
+        return given
 
     @torch.inference_mode()
     def _reference(self, item: Item, draws: Draws) -> Tensor:

@@ -5,7 +5,7 @@ the lyrics' by edit distance. Of other models only the order is known, and line 
 over the song by their number of phonemes and marked as estimated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,16 +40,22 @@ class TimedSection:
 
 
 def timeline(
-    lyrics: Lyrics, sketch: np.ndarray, *, sketch_kind: str | None, duration: Seconds | None = None
+    lyrics: Lyrics,
+    sketch: np.ndarray,
+    *,
+    sketch_kind: str | None,
+    duration: Seconds | None = None,
+    say: Callable[[str], str] = phonemes,
 ) -> dict[str, Any]:
     """JSON-able timeline: "timing" ("sketch" or "estimated"), duration in seconds, sections.
 
     `sketch` `[T]`; the song's `duration` is its length unless the model has no sketch.
+    `say` gives a line's phonemes.
     """
     lines = [(i, text) for i, s in enumerate(lyrics.sections) for text in s.texts]
     duration = frames_to_seconds(len(sketch)) if duration is None else duration
     known = sketch_kind == "seedling" and len(sketch) > 0 and int(sketch.max()) < NUM_CODES
-    spans = _heard(lines, sketch) if known else _spread(lines, duration)
+    spans = _heard(lines, sketch, say) if known else _spread(lines, duration, say)
     sections = []
     for number, section in enumerate(lyrics.sections):
         timed = [
@@ -71,16 +77,20 @@ def timeline(
 Span = tuple[Seconds | None, Seconds | None]
 
 
-def _spread(lines: Sequence[tuple[int, str]], duration: Seconds) -> list[Span]:
+def _spread(
+    lines: Sequence[tuple[int, str]], duration: Seconds, say: Callable[[str], str]
+) -> list[Span]:
     """Line times in proportion to their phonemes."""
-    weights = np.array([len(phonemes(text).split()) for _, text in lines], dtype=float)
+    weights = np.array([len(say(text).split()) for _, text in lines], dtype=float)
     borders = np.concatenate([[0.0], weights.cumsum()]) / max(1.0, weights.sum()) * duration
     return [(round(a, 3), round(b, 3)) for a, b in zip(borders[:-1], borders[1:], strict=True)]
 
 
-def _heard(lines: Sequence[tuple[int, str]], sketch: np.ndarray) -> list[Span]:
+def _heard(
+    lines: Sequence[tuple[int, str]], sketch: np.ndarray, say: Callable[[str], str]
+) -> list[Span]:
     """Line times from the frames whose phones match the line's, None where too few of them do."""
-    spoken = [_phones(text) for _, text in lines]
+    spoken = [_phones(say(text)) for _, text in lines]
     asked = [(phone, i) for i, phones in enumerate(spoken) for phone in phones]
     runs = _runs(split_code(sketch)[0])
     matches = _align([phone for phone, _ in asked], [phone for phone, _, _ in runs])
@@ -95,9 +105,9 @@ def _heard(lines: Sequence[tuple[int, str]], sketch: np.ndarray) -> list[Span]:
     return spans
 
 
-def _phones(text: str) -> list[str]:
-    """Stressless ARPAbet of a line; words that the front end passes through count as themselves."""
-    symbols = [s for s in phonemes(text).split(" ") if s in RELEASE_VOCABULARY]
+def _phones(said: str) -> list[str]:
+    """Stressless ARPAbet of a line's phonemes; a word that is a symbol is the vowel heard in it."""
+    symbols = [s for s in said.split(" ") if s in RELEASE_VOCABULARY]
     return [_WHOLE_WORDS.get(s, s.rstrip("012")) for s in symbols if s not in "!,-.?…"]
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.files import atomic_path, sha256, write_text
+from songbloom.lyrics import frontends
 from songbloom.lyrics.vocabulary import Vocabulary
 from songbloom.model.config import ModelConfig
 from songbloom.model.seedling_vae import SeedlingVAE, SeedlingVAEConfig
@@ -89,7 +90,8 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype = torch
     info = read_info(folder)
     verify(folder, info)
     config = ModelConfig.from_dict(info["config"], str(folder / "model.json"))
-    symbols = json.loads((folder / "vocabulary.json").read_text("utf-8"))
+    vocabulary = Vocabulary(tuple(json.loads((folder / "vocabulary.json").read_text("utf-8"))))
+    frontends.check_vocabulary(vocabulary, config.frontend, str(folder / "vocabulary.json"))
     with torch.device("meta"):
         songbloom = SongBloom(config)
     vae = build_vae(info["vae"])
@@ -97,7 +99,7 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype = torch
     load_weights(vae, load_tensors(folder / "vae.safetensors"), folder, torch.float32)
     songbloom.to(device).eval().requires_grad_(False)
     vae.to(device).eval().requires_grad_(False)
-    return Model(folder, info, config, Vocabulary(tuple(symbols)), songbloom, vae)
+    return Model(folder, info, config, vocabulary, songbloom, vae)
 
 
 def save_model(
