@@ -68,20 +68,18 @@ def write_lrc(lyrics: Lyrics, words: bool = False) -> str:
         for key, value in lyrics.metadata
         if _ID_TAG.fullmatch(f"[{key}:]")
     ]
+    pause: Seconds | None = None
     items: list[Section | Line] = []
     for section in lyrics.sections:
         items += [section, *section.lines]
-    starts = _next_starts([item.start for item in items])
-    for item, next_start in zip(items, starts, strict=True):
-        start = "" if item.start is None else f"[{lrc_clock(item.start)}]"
-        if isinstance(item, Section):
-            rows.append(start + heading(item))
-            pause = item.end if item.start is not None and not item.lines else None
-        else:
-            rows.append(start + (write_word_stamps(item, lrc_clock) if words else item.text))
+    for item in items:
+        if item.start is not None:
+            rows += _pause(pause, item.start)
+            pause = None
+        rows.append(_stamp(item.start) + _row(item, words))
+        if item.end is not None and (isinstance(item, Line) or _lasts(item)):
             pause = item.end
-        if pause is not None and pause != next_start:
-            rows.append(f"[{lrc_clock(pause)}]")
+    rows += _pause(pause, None)
     return "\n".join(rows) + "\n"
 
 
@@ -187,6 +185,26 @@ class _Reader:
         self, rule: str, place: Place, message: str, fix: str, severity: Severity = "warning"
     ) -> None:
         self.findings.append(Finding(place, rule, severity, message, fix))
+
+
+def _row(item: Section | Line, words: bool) -> str:
+    if isinstance(item, Section):
+        return heading(item)
+    return write_word_stamps(item, lrc_clock) if words else item.text
+
+
+def _lasts(section: Section) -> bool:
+    """Whether the end of a section can be written: nothing else may have a time in it."""
+    return section.start is not None and not section.lines
+
+
+def _pause(pause: Seconds | None, following: Seconds | None) -> list[str]:
+    """A stamp with nothing behind it, unless the next one stands there."""
+    return [] if pause is None or pause == following else [_stamp(pause)]
+
+
+def _stamp(time: Seconds | None) -> str:
+    return "" if time is None else f"[{lrc_clock(time)}]"
 
 
 def _moved(row: Row, seconds: Seconds) -> Row:

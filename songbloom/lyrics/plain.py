@@ -26,7 +26,9 @@ METADATA_KEYS = (
     "tempo",
     "year",
 )
-_METADATA = re.compile(rf"\W{{0,8}}({'|'.join(METADATA_KEYS)})\W{{0,3}}[:：](.*)", re.IGNORECASE)
+_METADATA = re.compile(
+    rf"\W{{0,8}}({'|'.join(METADATA_KEYS)})[ \t*_]{{0,3}}[:：](.*)", re.IGNORECASE
+)
 _TITLE = re.compile(r"#\s+(\S.*)")
 
 
@@ -67,7 +69,7 @@ def _read_head(rows: Sequence[str]) -> tuple[int, Metadata, list[Finding]]:
             continue
         if read_tag_line(text) and not _METADATA.fullmatch(text):
             return number, tuple(metadata.items()), findings
-        title = _TITLE.fullmatch(text) if "title" not in metadata else None
+        title = _TITLE.fullmatch(text)
         if found := _METADATA.fullmatch(text):
             key, value = found[1].lower(), " ".join(found[2].strip(" \t*_]】").split())
         elif title:

@@ -68,7 +68,8 @@ def heading(section: Section, default: int | None = None) -> str:
     count = ""
     if section.tag in NON_VOCAL_TAGS and section.repeats != default:
         count = f" x{section.repeats}"
-    named = read_tag_line(f"[{section.name}{count}]") if section.name else None
+    written = any(map(str.isalpha, section.name))
+    named = read_tag_line(f"[{section.name}{count}]") if written else None
     reads_back = (
         named
         and (named.tags or ("verse",)) == (section.tag,)
@@ -163,6 +164,11 @@ class _Reader:
         text = heading.rest if heading else row.text
         if not any(map(str.isalnum, text)):
             return
+        if not self.lines and _after(self.start, row.start) and self.tag in NON_VOCAL_TAGS:
+            if self.end is None:
+                self._find_words(row.place)
+                self.end = row.start
+            self.close()
         at = max(0, row.text.rfind(text))
         words = tuple(word for word in row.words if word.text in text)
         line = Line(" ".join(text.split()), row.start, row.end, words, row.place.moved(at))
@@ -172,8 +178,7 @@ class _Reader:
         """End the open section; one that has words although its tag holds none is a verse."""
         wordless = self.tag in NON_VOCAL_TAGS
         if self.lines and wordless:
-            message = f"[{self.tag}] cannot hold words; they are sung as a verse"
-            self._find("words-in-instrumental", self.place, message, "write [verse]")
+            self._find_words(self.place)
         if self.lines or (self.count and wordless):
             tag = "verse" if self.lines and wordless else self.tag
             repeats = 1 if self.lines else self.repeats or (self.count if self.count > 1 else 0)
@@ -186,6 +191,10 @@ class _Reader:
             self._find("empty-section", self.place, message, "delete the tag")
         self.tag, self.name, self.count, self.repeats, self.lines = "verse", "", 0, 0, []
         self.start = self.end = None
+
+    def _find_words(self, place: Place) -> None:
+        message = f"[{self.tag}] cannot hold words; they are sung as a verse"
+        self._find("words-in-instrumental", place, message, "write [verse]")
 
     def _unknown(self, name: str, place: Place, left_out: bool) -> None:
         tag, written = nearest_tag(name), shown(name, _SHOWN_NAME)
@@ -224,6 +233,10 @@ def _length(sections: Sequence[Section], number: int) -> int:
     if start is None or end is None or end <= start:
         return 0
     return min(max(1, round(end - start)), _MOST_REPEATS)
+
+
+def _after(start: Seconds | None, time: Seconds | None) -> bool:
+    return start is not None and time is not None and time > start
 
 
 def _order_findings(rows: Sequence[Row]) -> list[Finding]:

@@ -8,6 +8,7 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
 from songbloom.lyrics.document import Finding, Line, Lyrics, Place, Section, Word
 from songbloom.lyrics.plain import Metadata
@@ -87,7 +88,7 @@ class _Reader:
             return
         at = [number for number, row in enumerate(block) if is_cue_times(row)]
         self._stray(first, block[: _without_name(block, at[0]) if at else len(block)])
-        for start, following in zip(at, [*at[1:], None], strict=True):
+        for start, following in zip_longest(at, at[1:]):
             end = len(block) if following is None else _without_name(block, following)
             self._cue(first + start, block[start], block[start + 1 : max(end, start + 1)])
 
@@ -211,10 +212,11 @@ def _latest(cues: Sequence[_Cue]) -> Seconds:
 def _end(cue: _Cue, next_start: Seconds | None) -> Seconds:
     if cue.end is not None and cue.end > cue.start:
         return cue.end
-    words = [word for row in cue.rows if isinstance(row, Line) for word in row.words]
+    lines = [row for row in cue.rows if isinstance(row, Line)]
+    words = [word for line in lines for word in line.words]
     ends = [word.start if word.end is None else word.end for word in words[-1:]]
     if next_start is not None:
-        ends.append(min(next_start, cue.start + _LONGEST_LINE))
+        ends.append(min(next_start, cue.start + _LONGEST_LINE) if lines else next_start)
     return next((end for end in ends if end > cue.start), cue.start + _LONGEST_LINE)
 
 
@@ -225,14 +227,14 @@ def _vtt_head(metadata: Metadata) -> str:
 
 
 def _text(row: str | Line) -> str:
-    return row.text if isinstance(row, Line) else row
+    return row.text.strip(_NOTES) if isinstance(row, Line) else row
 
 
 def _vtt_row(row: str | Line, start: Seconds, end: Seconds) -> str:
     """A row with stamps, but for those that are the cue's own."""
     if isinstance(row, str):
         return _escaped(row)
-    text = write_word_stamps(row, subtitle_clock, _escaped)
+    text = write_word_stamps(row, subtitle_clock, _escaped).strip(_NOTES)
     if len(row.words) > 1 and row.start is not None:
         text = text.removeprefix(f"<{subtitle_clock(start)}>")
     return text.removesuffix(f"<{subtitle_clock(end)}>")

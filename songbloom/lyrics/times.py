@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import zip_longest
 
 from songbloom.errors import SongBloomError
 from songbloom.lyrics.document import Line, Lyrics, Word
@@ -73,8 +74,8 @@ def write_word_stamps(
 ) -> str:
     """The line's text with a stamp before each word, and behind it where a pause follows."""
     parts, at = [], 0
-    following = [word.start for word in line.words[1:]] + [None]
-    for word, next_start in zip(line.words, following, strict=True):
+    following = [word.start for word in line.words[1:]]
+    for word, next_start in zip_longest(line.words, following):
         found = line.text.find(word.text, at)
         if found < 0:
             continue
