@@ -138,9 +138,12 @@ class SongBloom(nn.Module):
         self.patch_encoder = PatchEncoder(config)
         self.dit = DiT(config)
 
-    def init_weights(self, generator: torch.Generator) -> None:
-        """Draw every weight: normal with `init_std` (time frequencies: 1); norms 1, biases 0."""
+    def init_weights(self, generator: torch.Generator, *, only: tuple[str, ...] = ("",)) -> None:
+        """Draw every weight whose name begins like one of `only` (all do): normal with `init_std`
+        (time frequencies: 1); norms 1, biases 0."""
         for name, parameter in self.named_parameters():
+            if not name.startswith(only):
+                continue
             if "norm" in name:
                 nn.init.ones_(parameter)
             elif name.endswith("bias"):
