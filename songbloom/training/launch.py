@@ -244,11 +244,10 @@ def launch(started: Sequence[str], *, ranks_here: int) -> int:
 
 
 def as_worker(work: Callable[[], int]) -> int:
-    """Do a worker's `work`, which returns an exit code, and give the code this process exits with.
+    """Do a worker's `work`, which returns an exit code; call it around all that a worker does.
 
-    Under `launch`, a code is reported by the first worker to fail, and the process itself then ends
-    with 0, so that torchrun adds nothing to what was said. An exception is reported likewise and
-    passed on by that first worker alone: one rank explains. Else it is `work()`.
+    Under `launch` an exception is reported, and passed on by the first worker to fail alone: one
+    rank explains, the others end quietly. The code is what `finish` makes of it.
     """
     name = os.environ.get(FOLDER_VARIABLE)
     if name is None:
@@ -257,15 +256,23 @@ def as_worker(work: Callable[[], int]) -> int:
     _announce(folder)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until `work` sets its own
     try:
-        code = work()
+        return finish(work())
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        return finish(INTERRUPTED)
     except Exception as error:
         if _report(folder, error.exit_code if isinstance(error, SongBloomError) else 1):
             raise
         return 0
+
+
+def finish(code: int) -> int:
+    """What a process exits with whose command ended in `code`. Under `launch` that is 0: the code
+    is reported beside it, and torchrun has no failure to describe once more."""
+    name = os.environ.get(FOLDER_VARIABLE)
+    if name is None:
+        return code
     if code:
-        _report(folder, code)
+        _report(Path(name), code)
     return 0
 
 
@@ -336,6 +343,8 @@ def _report(folder: Path, code: int) -> bool:
         os.link(own, folder / "code")  # whole or not there, and one wins
     except FileExistsError:
         return False
+    finally:
+        own.unlink()
     return True
 
 
