@@ -22,6 +22,18 @@ from songbloom_cli import (
     seedling,
     settings,
     synth,
+    train,
+)
+    completion,
+    doctor,
+    generate,
+    lyrics,
+    merge_lora,
+    models,
+    output,
+    seedling,
+    settings,
+    synth,
 )
 
 PROGRAM = "songbloom"
@@ -32,7 +44,17 @@ _ANYWHERE = ("--debug", "--quiet", "-q")  # flags that may stand after the comma
 app = typer.Typer(
     name=PROGRAM, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
 )
-for module in (generate, lyrics, models, synth, seedling, settings, doctor, completion):
+for module in (
+    generate,
+    lyrics,
+    models,
+    merge_lora,
+    synth,
+    seedling,
+    settings,
+    doctor,
+    completion,
+):
     module.register(app)
 
 
