@@ -103,7 +103,7 @@ def check(
             "--model",
             "-m",
             metavar="MODEL",
-            help="Check as well whether the lyrics fit: an installed model, a folder, a preset.",
+            help="Check as well whether the lyrics fit this model: a name, a folder or a preset.",
             show_default=False,
             autocompletion=options.completing(options.installed_names),
         ),
@@ -163,8 +163,9 @@ def _limits(context: typer.Context, model: str | None) -> "Limits":
 
     folder = options.models_folder(options.load(context))
     installed = [found.name for found in hub.installed(folder)]
-    if model in PRESETS and model not in installed:
-        config = preset(model)
+    like = model.removeprefix("songbloom_").removesuffix("_dpo")  # a release by its preset
+    if like in PRESETS and model not in installed:
+        config = preset(like)
     else:
         path = hub.resolve(model, folder) / "model.json"
         try:
@@ -224,10 +225,11 @@ def _show_findings(checked: list[_Checked], to_stderr: bool) -> None:
             severity = _styled(finding.severity, _COLOURS.get(finding.severity), to_stderr)
             at = f"{one.file}:{finding.place.row}:{finding.place.column}"
             where = at if finding.place.row else one.file
+            message = finding.message.rstrip(".")
             mend = f"; {finding.fix}" if finding.fix else ""
-            show(f"{where}: {severity}: {finding.message}{mend} [{finding.rule}]")
-    errors, warnings = (sum(one.count(kind) for one in checked) for kind in ("error", "warning"))
-    output.note(f"{errors} errors, {warnings} warnings in {len(checked)} files")
+            show(f"{where}: {severity}: {message}{mend} [{finding.rule}]")
+    counts = [sum(one.count(kind) for one in checked) for kind in ("error", "warning")]
+    output.note(f"errors: {counts[0]}, warnings: {counts[1]}, files: {len(checked)}")
 
 
 def _checked_json(one: _Checked) -> dict[str, Any]:
@@ -300,7 +302,7 @@ def phonemes(
             found = encode(text)
             output.event(found) if as_json else output.result(found["phonemes"])
         return
-    found = encode(_read_lyrics(file).line)
+    found = encode(_read_lyrics(file, frontend=frontend).line)
     output.result_json(found) if as_json else output.result(found["phonemes"])
 
 
@@ -363,7 +365,7 @@ def convert(
     if format not in formats.FORMATS:
         what = f"'{to}' is no format" if to else f"the name {out} says no format"
         raise UsageError(what, f"Name one with --to: {', '.join(formats.FORMATS)}.")
-    lyrics = _read_lyrics(file, convention)
+    lyrics = _read_lyrics(file, convention=convention)
     for warning in lyrics.warnings:
         output.warning(warning)
     text = formats.write(lyrics, format, convention=convention)
@@ -451,10 +453,12 @@ def _clock(seconds: float) -> str:
 # ---------------------------------------------------------------- files
 
 
-def _read_lyrics(file: str, convention: "Convention" = "150s") -> "Lyrics":
+def _read_lyrics(file: str, *, convention: "Convention" = "150s", frontend: str = "v1") -> "Lyrics":
+    """The lyrics in a file; `v1` sings most, and only what nobody sings is warned of."""
     from songbloom.lyrics import parse_bytes
 
-    return parse_bytes(_read_bytes(file), _source(file), convention=convention)
+    data, source = _read_bytes(file), _source(file)
+    return parse_bytes(data, source, convention=convention, frontend=frontend)
 
 
 def _read_bytes(file: str) -> bytes:

@@ -26,13 +26,17 @@ from songbloom.units import Seconds
 
 _Item = TypeVar("_Item", Line, Section)
 
+_TIMED = ("lrc", "elrc", "srt", "vtt")
 _ROUNDS = 4  # mending one thing can show another
 _LONG = 2000  # letters; what is longer is cut without counting
 _TAG = re.compile(r"\s?[\[［【]([^\[\]［］【】]{1,80})[\]］】]\s?")
-_SIGN = re.compile(r"[$€¥]\s?[0-9]+(?:[.,][0-9]+)*|(?:[0-9]+\s?)?%|[&@+=€¥]")
+_SIGN = re.compile(r"[$€¥]\s?[0-9]+|(?:[0-9]+\s?)?%|[&@+=€¥]")
+_THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
+_POINT = re.compile(r"(?<=[0-9])\.(?=[0-9])")
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 _CLOSING = " ,.;:，。；：、-"
 _INLINE = re.compile(r"(\{[^{}]*\})")
+_RESERVED = re.compile(rf"{_INLINE.pattern}|(?:{lint.FORBIDDEN.pattern})")
 _PAUSE = re.compile(r"(?<=[,.;:!?，。；：！？、…)])\s*")
 _SPACE = re.compile(r"\s+")
 
@@ -72,9 +76,16 @@ def _mend_once(text: str, limits: Limits, source: str) -> str:
     convention, frontend = limits.convention, limits.frontend
     try:
         lyrics = parse(text, source, format=format, convention=convention, frontend=frontend)
-        return write(mend(lyrics, limits), format, convention=convention)
+        lyrics = mend(lyrics, limits)
+        if format in _TIMED and not _has_times(lyrics):
+            format = "text"
+        return write(lyrics, format, convention=convention)
     except SongBloomError:
         return text
+
+
+def _has_times(lyrics: Lyrics) -> bool:
+    return any(line.start is not None for s in lyrics.sections for line in s.lines)
 
 
 def _respell_tags(text: str, format: Format, limits: Limits, source: str) -> str:
@@ -128,15 +139,18 @@ def _mend_text(text: str) -> str:
     """Signs as words, pictures and reserved marks as spaces; phonemes in braces are kept."""
     language = "zh" if _CHINESE.search(text) else "en"
     parts = _INLINE.split(visible(text))
-    parts[::2] = [_mend_marks(part, language) for part in parts[::2]]
-    return " ".join("".join(parts).split())
-
-
-def _mend_marks(text: str, language: str) -> str:
-    text = _SIGN.sub(lambda match: f" {spell(match[0], language).strip()} ", text)
-    text = "".join(" " if unicodedata.category(c) in ("So", "Sk") else c for c in text)
+    parts[::2] = [_say_signs(part, language) for part in parts[::2]]
+    text = "".join(parts)
     inside = text.strip(_CLOSING)
-    return text.replace(inside, lint.FORBIDDEN.sub(" ", inside)) if inside else text
+    plain = _RESERVED.sub(lambda match: match[1] or " ", inside)
+    return " ".join((text.replace(inside, plain) if inside else text).split())
+
+
+def _say_signs(text: str, language: str) -> str:
+    text = _THOUSANDS.sub("", text)
+    text = _POINT.sub("点" if language == "zh" else " point ", text)
+    text = _SIGN.sub(lambda match: f" {spell(match[0], language).strip()} ", text)
+    return "".join(" " if unicodedata.category(c) in ("So", "Sk") else c for c in text)
 
 
 def _split_line(line: Line) -> Iterator[Line]:

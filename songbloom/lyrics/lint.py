@@ -40,6 +40,8 @@ MOST_INSTRUMENTAL: Seconds = 30
 
 # What separates sections and sentences, or becomes such a mark in the release front end.
 FORBIDDEN = re.compile(r"[,;:/·、，；：$\[\]【】]|(?<!\.)\.(?=[^\s.])")
+_BRACKET = re.compile(r"[\[\]【】]")  # left out of what is sung, the words inside are not
+_INLINE = re.compile(r"\{[^{}]*\}")  # phonemes in place of a word
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def is_overlong(line: Line) -> bool:
 
 
 def _line_findings(line: Line) -> Iterator[Finding]:
-    marks = FORBIDDEN.findall(sung_text(line.text)) or re.findall(r"[\[\]【】]", line.text)
+    text = _INLINE.sub(lambda match: "x" * len(match[0]), line.text)
+    marks = FORBIDDEN.findall(sung_text(text)) or _BRACKET.findall(text)
     if marks:
         shown = " ".join(dict.fromkeys(marks))
         message = f"{shown} inside a line: the format keeps it for tags, sections and sentences"

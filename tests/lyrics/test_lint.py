@@ -1,0 +1,255 @@
+"""What lint finds and fix mends: every rule, columns, limits of a model, idempotence."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from songbloom.lyrics import parse
+from songbloom.lyrics.fix import fix
+from songbloom.lyrics.lint import MOST_SYLLABLES, RULES, Limits, check, cuts, is_serious
+from songbloom.lyrics.syllables import count
+
+SEEDLING = Limits(max_duration=40.0, lyric_length=256)
+LONG_LINE = "we walk along the river " * 8
+UNTAGGED = "we walk\nin the rain\n\ncarry me\nto sea\n\nI hear\nyour name\n\ncarry me\nto sea\n"
+
+
+def rules(text, **options):
+    return [found.rule for found in check(text, **options)]
+
+
+@pytest.mark.parametrize(
+    ("text", "rule", "row", "column", "mended"),
+    [
+        ("[chrous]\nhi", "misspelt-tag", 1, 1, "[chorus]\nhi\n"),
+        ("[verse]\nhi\n[Zzz]\nyo", "unknown-tag", 3, 1, "[verse]\nhi\n\n[verse]\nyo\n"),
+        ("[verse]\nhi\n\n[outro]\nbye", "words-in-instrumental", 4, 1, None),
+        ("[verse]\n[chorus]\nla", "empty-section", 1, 1, "[chorus]\nla\n"),
+        ("[verse]\nyou & I", "unsayable-character", 2, 5, "[verse]\nyou and I\n"),
+        ("[verse]\njoy 😀 oh", "unsayable-character", 2, 5, "[verse]\njoy oh\n"),
+        ("[verse]\none, two", "forbidden-punctuation", 2, 4, "[verse]\none two\n"),
+        ("[verse]\nat 3.5 a.m. now", "forbidden-punctuation", 2, 5, None),
+        ("[verse]\nhi 【ha】 yo", "forbidden-punctuation", 2, 4, "[verse]\nhi ha yo\n"),
+        ("[verse]\n1,000 nights", "forbidden-punctuation", 2, 2, "[verse]\n1000 nights\n"),
+        (f"[verse]\n{LONG_LINE}", "overlong-line", 2, 1, None),
+        ("[verse]\n" + "la\n" * 60, "overlong-section", 1, 1, None),
+        ("[intro x90]\n[verse]\nla", "long-instrumental", 1, 1, None),
+        (UNTAGGED, "missing-tags", 4, 1, None),
+    ],
+)
+def test_a_rule_finds_its_place_and_is_mended(text, rule, row, column, mended):
+    """Each rule names row and column, says what to do, and --fix leaves nothing to say."""
+    found = next(found for found in check(text) if found.rule == rule)
+    assert (found.place.row, found.place.column) == (row, column)
+    assert found.fix and found.severity == "warning"
+    result = fix(text)
+    assert mended is None or result == mended
+    assert not any(map(is_serious, check(result)))
+    assert fix(result) == result
+
+
+def test_every_rule_is_explained():
+    """RULES has a sentence for each rule that the cases above and the limits below find."""
+    texts = ["[chrous]\nhi", "[verse]  a , [chorus] b", UNTAGGED, "", "[verse]\n" + LONG_LINE * 20]
+    for text in texts:
+        assert set(rules(text, limits=SEEDLING)) <= RULES.keys()
+
+
+def test_clean_lyrics_come_back_byte_for_byte():
+    """fix touches nothing that is clean, line ends and blank lines too."""
+    text = "\n\n[Verse 1]\r\n  City lights flicker.\r\n\r\nDreams pass fast!\r\n"
+    assert check(text) == [] and fix(text) == text
+
+
+def test_what_cannot_be_read_is_one_error_with_its_row():
+    for text, row in (("", 0), ("[intro]\n[outro]", 1), ("a\0b", 0)):
+        (found,) = check(text, source="song.txt")
+        assert (found.rule, found.severity, found.place.row) == ("unreadable", "error", row)
+        assert "song.txt" not in found.message and found.fix
+        assert fix(text) == text
+
+
+def test_only_the_writer_can_put_a_language_into_another():
+    """Letters that the front end lacks are reported and never taken out."""
+    text = "[verse]\nhello 사랑\n"
+    assert rules(text) == ["unsayable-character"]
+    assert fix(text) == text
+    assert check(text, Limits(frontend="v1")) == []
+
+
+def test_the_one_line_format_is_mended_as_one_line():
+    line = "[Verse 1] City, lights.Dreams pass ,[chrous] la la ,  [outro] [outro]\n"
+    mended = "[verse] City lights.Dreams pass , [chorus] la la , [outro] [outro]\n"
+    assert fix(line) == mended
+    assert check(mended) == []
+
+
+def test_double_spaces_of_the_one_line_are_told():
+    """The released example holds them, so they are no fault."""
+    (found,) = check("[verse] la ,  [outro]")
+    assert (found.rule, found.severity, found.place.column) == ("double-space", "info", 13)
+
+
+def test_lrc_keeps_the_times_that_rise():
+    """Of times that fall the fewest are dropped; no line moves and none is lost."""
+    text = "[00:05.00]one, two\n[00:50.00]three\n[00:10.00]four\n[00:15.00]five\n"
+    assert "decreasing-time" in rules(text)
+    result = fix(text)
+    lines = parse(result).sections[0].lines
+    assert [(line.text, line.start) for line in lines] == [
+        ("one two", 5.0), ("three", None), ("four", 10.0), ("five", 15.0),
+    ]  # fmt: skip
+    assert not any(map(is_serious, check(result)))
+
+
+def test_inline_phonemes_are_no_punctuation():
+    text = "[verse]\n{P IY1 S}, my love\n"
+    assert fix(text) == "[verse]\n{P IY1 S} my love\n"
+    assert check("[verse]\nmy {P IY1 S}\n") == []
+
+
+# ---------------------------------------------------------------- choruses
+
+
+def test_blocks_that_return_are_choruses():
+    sections = parse(fix(UNTAGGED)).sections
+    assert [section.tag for section in sections] == ["verse", "chorus", "verse", "chorus"]
+
+
+def test_lines_that_return_inside_one_block_are_a_chorus():
+    text = "a one\nb two\nc three\nsing it\nloud\nd four\ne five\nsing it\nloud\nf six\n"
+    sections = parse(fix(text)).sections
+    assert [s.tag for s in sections] == ["verse", "chorus", "verse", "chorus", "verse"]
+    assert sections[1].texts == ("sing it", "loud")
+
+
+@pytest.mark.parametrize(
+    "text", ["la la\n\nla la\n", "[verse]\nhi\n[chorus]\nyo\n[verse]\nhi\n", "la\nla\nla\nla\n"]
+)
+def test_no_chorus_is_made_up(text):
+    """Where all is the same, or tags are there, nothing is proposed."""
+    assert "missing-tags" not in rules(text)
+
+
+# ---------------------------------------------------------------- does it fit the model
+
+
+def song(verses):
+    return "".join(f"[verse]\nwe walk along the river number {n}\nin the rain\n" for n in verses)
+
+
+def test_lyrics_that_fit_have_no_findings():
+    assert rules(song(range(3)), limits=SEEDLING) == []
+
+
+def test_too_long_says_where_to_cut_and_the_parts_fit():
+    """Cut at the rows that are named, every part fits the model."""
+    text = song(range(40))
+    found = {f.rule: f for f in check(text, SEEDLING)}
+    assert found["too-long"].severity == found["too-many-symbols"].severity == "error"
+    rows = text.splitlines()
+    starts = [0, *(place.row - 1 for place in cuts(parse(text), SEEDLING)), len(rows)]
+    assert f"make {len(starts) - 1} songs: cut before row {starts[1] + 1}" in found["too-long"].fix
+    for first, last in zip(starts, starts[1:], strict=False):
+        assert rows[first] == "[verse]"
+        part = "\n".join(rows[first:last])
+        assert rules(part, limits=SEEDLING) == []
+
+
+def test_a_section_that_is_too_long_alone_is_cut_between_lines():
+    text = "[verse]\n" + "we walk along the river in the rain\n" * 40
+    places = cuts(parse(text), SEEDLING)
+    assert places and all(place.row > 2 for place in places)
+
+
+def test_the_estimate_may_be_wrong_by_a_third():
+    """A little too long is a warning; what nine of ten singers would not finish is an error."""
+    text = song(range(8))
+    long = Limits(max_duration=1e9)
+    assert rules(text, limits=long) == []
+    seconds = sum(0.445 * count(line) + 0.75 for s in parse(text).sections for line in s.texts)
+    (near,) = check(text, Limits(max_duration=seconds / 1.2))
+    (far,) = check(text, Limits(max_duration=seconds / 1.5))
+    assert (near.rule, near.severity) == ("too-long", "warning")
+    assert (far.rule, far.severity) == ("too-long", "error")
+
+
+def test_the_last_line_heard_is_named():
+    text = "[verse]\nla la la\nla la la\nla la la\n"
+    (found,) = check(text, Limits(lyric_length=10))
+    assert found.rule == "too-many-symbols" and found.place.row == 3
+    assert "hears 10" in found.message
+
+
+def test_the_240_s_convention_makes_wordless_parts_longer():
+    line = "[intro] [intro] [intro] , [verse] la"
+    assert rules(line, limits=Limits(max_duration=10.0)) == []
+    assert rules(line, limits=Limits(max_duration=10.0, convention="240s")) == ["too-long"]
+
+
+# ---------------------------------------------------------------- whatever is pasted
+
+ROWS = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                "",
+                "[verse]",
+                "[Chrous]",
+                "[Intro",
+                "(hook)",
+                "Bridge:",
+                "[zzz] hi",
+                "[00:10.00]la",
+                "[00:05.0]<00:05.1>a, <00:04.00>b",
+                "[99:99]",
+                "1\n00:01,0 --> 00:02,0\nhey",
+                "WEBVTT",
+                '{"text": "a, b"}',
+                "[verse] a.b , [chorus] c",
+                "Title: x",
+                LONG_LINE,
+            ]
+        ),  # fmt: skip
+        st.text(st.sampled_from("ab 你한😀&,.;:[]{}()<>$1\u200b\u202e\t-'\""), max_size=30),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ROWS)
+def test_fix_is_idempotent_and_never_makes_worse(rows):
+    """Whatever is pasted: findings, no traceback; mended once is mended; never more to say."""
+    text = "\n".join(rows)
+    before, result = check(text), fix(text)
+    after = check(result)
+    assert fix(result) == result
+    assert sum(map(is_serious, after)) <= sum(map(is_serious, before))
+    assert all(found.rule in RULES for found in before + after)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ROWS)
+def test_fixed_plain_text_is_clean(rows):
+    """In plain text all can be mended but letters of a language the front end lacks."""
+    text = "[verse]\nla\n" + "\n".join(r for r in rows if "-->" not in r and "[0" not in r)
+    left = {found.rule for found in check(fix(text)) if is_serious(found)}
+    assert left <= {"unsayable-character", "unreadable"}
+
+
+def test_lines_split_in_two_are_short_enough():
+    text = "[verse]\n" + "la " * 500 + "\n" + "啊" * 100
+    lines = [line for s in parse(fix(text)).sections for line in s.texts]
+    assert all(count(line) <= MOST_SYLLABLES for line in lines)
+    assert "".join("".join(lines).split()) == "la" * 500 + "啊" * 100
+
+
+@pytest.mark.parametrize("text", ["la " * 60_000, "[intro]\n" * 10_000 + "la", "a\n\n" * 10_000])
+def test_large_files_take_seconds(text):
+    """Check and fix are nearly linear in the size."""
+    start = time.process_time()
+    assert not any(map(is_serious, check(fix(text))))
+    assert time.process_time() - start < 20
