@@ -1,7 +1,8 @@
 """What is to be sung: lyrics, with the reference clip that gives the style.
 
 Torch-free. Lyrics come from a text file, from standard input, or many at once from a JSONL file in
-the released layout (`idx`, `lyrics`, `prompt_wav` a line).
+the released layout (`idx`, `lyrics`, `prompt_wav` a line). One song's lyrics may be JSONL as well:
+the keys tell which it is.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import BinaryIO
 from songbloom import lyrics as lyric_text
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics import Lyrics
+from songbloom.lyrics.jsonl import is_document
 
 STDIN = "-"
 BATCH_SUFFIX = ".jsonl"
@@ -30,8 +32,11 @@ class Request:
 
 
 def is_batch(lyrics: str) -> bool:
-    """Whether the lyrics argument names a JSONL batch."""
-    return lyrics != STDIN and Path(lyrics).suffix.lower() == BATCH_SUFFIX
+    """Whether the lyrics argument names a JSONL batch, and not the lyrics of one song in JSONL."""
+    path = Path(lyrics)
+    if lyrics == STDIN or path.suffix.lower() != BATCH_SUFFIX:
+        return False
+    return not is_document(_first_row(path))
 
 
 def read_requests(lyrics: str, prompt: Path | None, stdin: BinaryIO) -> list[Request]:
@@ -50,10 +55,20 @@ def read_requests(lyrics: str, prompt: Path | None, stdin: BinaryIO) -> list[Req
         )
     if lyrics == STDIN:
         source = "standard input"
-        idx, words = "song", lyric_text.parse(lyric_text.decode(stdin.read(), source), source)
+        idx, words = "song", lyric_text.parse_bytes(stdin.read(), source)
     else:
         idx, words = Path(lyrics).stem, lyric_text.read(Path(lyrics))
     return [Request(idx, words, _existing(prompt, "--prompt"))]
+
+
+def _first_row(path: Path) -> str:
+    """The first row that is not blank; empty where the file cannot be read, which is told later."""
+    try:
+        with open(path, "rb") as stream:
+            rows = (row.decode("utf-8-sig", errors="replace") for row in stream)
+            return next((row for row in rows if row.strip()), "")
+    except OSError:
+        return ""
 
 
 def _read_batch(path: Path, prompt: Path | None) -> list[Request]:

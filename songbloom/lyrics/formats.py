@@ -112,7 +112,7 @@ def detect(text: str, source: str = "lyrics") -> Format:
     suffix = format_of(Path(source))
     if not filled:
         return suffix or "text"
-    if jsonl.is_document(filled[0]) or (suffix == "jsonl" and filled[0].lstrip().startswith("{")):
+    if jsonl.is_object(filled[0]) or (suffix == "jsonl" and filled[0].lstrip().startswith("{")):
         return "jsonl"
     if filled[0].startswith("WEBVTT"):
         return "vtt"

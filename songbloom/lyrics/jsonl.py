@@ -26,23 +26,19 @@ FORMAT = "songbloom-lyrics"
 _VERSION = 1
 _MOST: Seconds = 24 * 3600.0
 _MOST_REPEATS = 24 * 3600
-_KEYS = ("text", "tag")
+
+
+def is_object(row: str) -> bool:
+    """Whether a row is JSON, be it of lyrics or of something else."""
+    return _object(row) is not None
 
 
 def is_document(row: str) -> bool:
-    """Whether a row begins lyrics in JSONL, and not a batch of songs (which has `lyrics`)."""
+    """Whether a row begins lyrics in JSONL, and not a batch of songs (`idx`, `lyrics`, ...)."""
     item = _object(row)
-    return (
-        item is not None
-        and "lyrics" not in item
-        and (item.get("format") == FORMAT or any(isinstance(item.get(key), str) for key in _KEYS))
-    )
-
-
-def is_batch(row: str) -> bool:
-    """Whether a row is a song of a batch: `idx`, `lyrics`, `prompt_wav`."""
-    item = _object(row)
-    return item is not None and "lyrics" in item
+    if item is None or "idx" in item or "lyrics" in item:
+        return False
+    return item.get("format") == FORMAT or isinstance(item.get("text", item.get("tag")), str)
 
 
 def read_jsonl(
@@ -120,7 +116,10 @@ class _Reader:
         if item is None:
             raise self._wrong(number, "not a JSON object")
         if "lyrics" in item:
-            raise self._wrong(number, "a song of a batch, and not a line of lyrics")
+            raise SongBloomError(
+                f"{self.source}:{number}: a song of a batch; expected a line of lyrics as JSON",
+                "Sing a batch with songbloom generate, or write its lyrics to a file each.",
+            )
         if item.get("format") == FORMAT:
             self._read_head(item, number)
         else:

@@ -4,7 +4,6 @@ The first line of a cue has its start, the last one its end. Section tags are ro
 cues of their own. In WebVTT words have stamps, `<00:01.000>`, and metadata stands under the head.
 """
 
-import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -241,8 +240,10 @@ def _vtt_row(row: str | Line, start: Seconds, end: Seconds) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(text, quote=False)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _unescaped(text: str) -> str:
-    return " ".join(html.unescape(text).split())
+    import html  # two thousand names, and few files have one
+
+    return " ".join(html.unescape(text).split()) if "&" in text else text

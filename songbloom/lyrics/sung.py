@@ -27,19 +27,19 @@ def sung_text(line: str) -> str:
 
 def can_be_sung(text: str, frontend: str = "release") -> bool:
     """Whether the front end says anything of a line."""
-    letters = set(sung_text(text))
-    return any(letter.isalnum() and not _vanishes(letter, frontend) for letter in letters)
+    sung = sung_text(text)
+    dropped = _dropped(sung, frontend)
+    return any(letter.isalnum() and letter not in dropped for letter in set(sung))
 
 
 def character_findings(line: Line, frontend: str = "release") -> list[Finding]:
     """What is wrong with a line's characters: those that vanish, those that nobody sees."""
     findings = []
-    if letters := "".join(c for c in dict.fromkeys(sung_text(line.text)) if _vanishes(c, frontend)):
+    if letters := _dropped(sung_text(line.text), frontend):
         message = f'the {frontend} front end cannot say "{shown(letters)}"; left out of the singing'
         place = line.place.moved(max(0, line.text.find(letters[0])))
-        findings.append(
-            Finding(place, "unsayable-character", "warning", message, "write it as words")
-        )
+        fix = "write it as words"
+        findings.append(Finding(place, "unsayable-character", "warning", message, fix))
     if not line.text.isascii() and (hidden := len(line.text) - len(visible(line.text))):
         message = f"{hidden} invisible characters (zero-width or direction marks)"
         findings.append(Finding(line.place, "invisible-character", "info", message, "delete them"))
@@ -57,13 +57,20 @@ def _is_wide(letter: str) -> bool:
     return "０" <= letter <= "ｚ" and letter.isalnum()
 
 
-def _vanishes(letter: str, frontend: str) -> bool:
-    """Whether the front end leaves the character out without a sound."""
+def _dropped(text: str, frontend: str) -> str:
+    """The characters that the front end leaves out without a sound, each once."""
+    if frontend == "release":
+        return "".join(letter for letter in dict.fromkeys(text) if release_drops(letter))
+    from songbloom.lyrics import frontends  # which know all languages; most lyrics need one
+
+    return frontends.unsayable(text, frontend)
+
+
+def release_drops(letter: str) -> bool:
+    """Whether the released front end leaves a character out that people say or expect."""
     if letter.isascii() or "\u4e00" <= letter <= "\u9fa5" or letter in "£～":
         return letter in _UNREAD_SYMBOLS
     if unicodedata.category(letter)[0] not in "LNS":
-        return False
-    if frontend != "release" and letter.isalnum():
         return False
     base = unicodedata.normalize("NFD", letter)[0]
     return not (base.isascii() and base.isalpha())

@@ -1,6 +1,5 @@
 """Section tags: the seven of the released models, and what people write instead of them."""
 
-import difflib
 import functools
 import re
 import unicodedata
@@ -64,6 +63,8 @@ def tag_of(name: str) -> str | None:
 @functools.lru_cache(maxsize=1 << 10)
 def nearest_tag(name: str) -> str | None:
     """The tag that a misspelt name means; None where it is like no known name."""
+    import difflib  # a tenth of the time that this package takes to import, and seldom needed
+
     if len(name) > _LONGEST_NAME:
         return None
     close = difflib.get_close_matches(_plain(name), TAG_OF_NAME, n=1, cutoff=0.7)

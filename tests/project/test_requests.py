@@ -128,10 +128,10 @@ def test_wrong_batches(
         (b"", ("x.txt",)),
         (b" \n\n", ("x.txt",)),
         (b"RIFF\x00\x00WAVE", ("UTF-8",)),
-        (b"caf\xe9", ("UTF-8",)),
+        (b"caf\xff", ("UTF-8",)),
         (b"[verse]\n[chorus]\n", ("x.txt",)),
     ],
-    ids=["empty", "blank", "binary", "latin-1", "only tags"],
+    ids=["empty", "blank", "binary", "no text", "only tags"],
 )
 def test_wrong_lyrics(tmp_path: Path, clip: Path, content: bytes, words: tuple[str, ...]) -> None:
     """Lyrics that are none are refused with the file's name, from a file and from a pipe."""
@@ -170,3 +170,12 @@ def test_batches_are_known_by_their_suffix() -> None:
         False,
         False,
     ]
+
+
+def test_one_songs_lyrics_may_be_jsonl(tmp_path: Path, clip: Path) -> None:
+    """The keys tell lyrics from a batch, not the suffix."""
+    path = tmp_path / "song.jsonl"
+    path.write_text('\n{"tag": "chorus", "text": "Sing with me", "start": 1.5}\n', "utf-8")
+    assert not is_batch(str(path))
+    (request,) = read(path, clip)
+    assert (request.idx, request.lyrics.line) == ("song", "[chorus] Sing with me")
