@@ -267,8 +267,7 @@ class TrainConfig:
     grad_clip: float = _key(1.0, "Longest gradient.", minimum=1e-9)
     ema_decay: float = _key(
         0.999,
-        "Decay of the moving average of the weights, which is what is validated and exported; "
-        "0 = no average.",
+        "Decay of the moving average of the weights, which is what is exported; 0 = no average.",
         minimum=0.0,
         maximum=0.999999,
     )

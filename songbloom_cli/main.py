@@ -17,23 +17,13 @@ from songbloom_cli import (
     doctor,
     generate,
     lyrics,
-    models,
-    output,
-    seedling,
-    settings,
-    synth,
-    train,
-)
-    completion,
-    doctor,
-    generate,
-    lyrics,
     merge_lora,
     models,
     output,
     seedling,
     settings,
     synth,
+    train,
 )
 
 PROGRAM = "songbloom"
@@ -48,6 +38,7 @@ for module in (
     generate,
     lyrics,
     models,
+    train,
     merge_lora,
     synth,
     seedling,
@@ -89,7 +80,7 @@ def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code: 0 to 4, or 130 when interrupted."""
     output.configure(quiet=False, debug=False)
     try:
-        code = app(_global_first(args), prog_name=PROGRAM, standalone_mode=False)
+        code = app(_global_first(args), prog_name=PROGRAM, standalone_mode=False, obj=list(args))
         sys.stdout.flush()
     except SystemExit as error:  # shell completion, and a reader of the pipe that went away
         return error.code if isinstance(error.code, int) else 1

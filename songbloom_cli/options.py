@@ -46,10 +46,13 @@ def load(context: typer.Context, table: str | None = None) -> config.Loaded:
 
     A flag's parameter is called like its key.
     """
+    return config.load(context.params.get("config"), flags=flags(context, table) if table else {})
+
+
+def flags(context: typer.Context, table: str) -> dict[str, object]:
+    """The flags of a command that are keys of `table`, by `table.key`; None for one not given."""
     given = context.params
-    keys = config.keys(table) if table else ()
-    flags = {f"{table}.{key}": given[key] for key in keys if key in given}
-    return config.load(given.get("config"), flags=flags)
+    return {f"{table}.{key}": given[key] for key in config.keys(table) if key in given}
 
 
 def models_folder(loaded: config.Loaded) -> Path:
@@ -64,6 +67,13 @@ def installed_names() -> list[str]:
     from songbloom import hub
 
     return [model.name for model in hub.installed(models_folder(config.load()))]
+
+
+def preset_names() -> list[str]:
+    """The presets, for shell completion."""
+    from songbloom.model.config import PRESETS
+
+    return list(PRESETS)
 
 
 ConfigOption = Annotated[

@@ -11,6 +11,7 @@ Weights are only ever read as safetensors: nothing in a model folder can run cod
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +151,14 @@ def verify(folder: Path, info: Mapping[str, Any]) -> None:
                 f"{path}: truncated or altered (its hash is not the one in model.json)",
                 "Fetch, import or export the model again.",
             )
+
+
+def copy_sketch_codec(source: Path, target: Path) -> None:
+    """Copy the sketch codec's files to another model folder, where `source` has one."""
+    for name in ("sketch.safetensors", "sketch.json"):
+        if (source / name).exists():
+            with atomic_path(target / name) as temporary:
+                shutil.copyfile(source / name, temporary)
 
 
 def build_vae(described: Mapping[str, Any]) -> Any:

@@ -221,14 +221,23 @@ _AT_LEAST_ONE = (
 
 def preset(name: str) -> ModelConfig:
     """The config of a preset. `UsageError` with the nearest name when there is none."""
+    values = preset_values(name)
+    values.pop("train", None)
+    return ModelConfig.from_dict(values, f"preset {name}")
+
+
+def preset_values(name: str) -> dict[str, Any]:
+    """A preset as it is written: the model's keys, and a table [train] with settings that suit it.
+
+    `UsageError` with the nearest name when there is none.
+    """
     ablations = [f"ablations/{ablation}" for ablation in ABLATIONS]
     if name not in (*PRESETS, *ablations):
         near = difflib.get_close_matches(name, (*PRESETS, *ablations), n=1)
         guess = f"Did you mean '{near[0]}'? " if near else ""
         listed = ablations if name.startswith("ablations") else PRESETS
         raise UsageError(f"{name}: no such preset", f"{guess}Presets: {', '.join(listed)}.")
-    text = (resources.files("songbloom") / "presets" / f"{name}.toml").read_text("utf-8")
-    return ModelConfig.from_dict(loads(text), f"preset {name}")
+    return loads((resources.files("songbloom") / "presets" / f"{name}.toml").read_text("utf-8"))
 
 
 def _check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:

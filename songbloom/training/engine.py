@@ -1,7 +1,7 @@
 """What moves the weights: PyTorch's own parts, or DeepSpeed, behind the same five methods.
 
     backward(loss)   gradients of one micro batch
-    step(rate)       clip, update, average; returns the gradient norm before clipping
+    step(rate, decay)  clip, update, average; returns the gradient norm before clipping
     save(folder)     weights, optimizer and average, every rank its part
     load(folder)     the same back, on any number of ranks
     weights()        whole tensors on rank 0, for export and for sampling
@@ -51,13 +51,13 @@ class EngineSettings:
     """How the weights are moved.
 
     `zero` 0 is the plain engine, 1 to 3 are DeepSpeed's stages. `shard` spreads weights, gradients
-    and optimizer of the plain engine over the ranks (FSDP2). `ema_decay` 0 keeps no average.
-    `accumulation` is the number of micro batches a step.
+    and optimizer of the plain engine over the ranks (FSDP2). `average` keeps a moving average of
+    the weights. `accumulation` is the number of micro batches a step.
     """
 
     optimizer: AdamWSettings
     grad_clip: float = 1.0
-    ema_decay: float = 0.0
+    average: bool = False
     accumulation: int = 1
     zero: int = 0
     shard: bool = False
@@ -73,8 +73,11 @@ class Engine(Protocol):
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of the micro batch."""
 
-    def step(self, rate: float) -> float:
-        """Clip, update, average; the gradient norm before clipping."""
+    def step(self, rate: float, decay: float) -> float:
+        """Clip, update with learning rate `rate`, average with `decay`; the norm before clipping.
+
+        `FloatingPointError`, and nothing is updated, where the norm is not finite.
+        """
 
     def save(self, folder: Path) -> None:
         """Write the whole state; all ranks call it."""
@@ -107,17 +110,16 @@ def rank() -> int:
 class Average:
     """Exponential moving average of the local parts of parameters, in float32."""
 
-    def __init__(self, parameters: Iterable[Tensor], decay: float) -> None:
-        self.decay = decay
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
         self.parameters = list(parameters)
-        self.averages = [p.detach().clone().float() for p in self.parameters] if decay else []
+        self.averages = [p.detach().clone().float() for p in self.parameters]
 
     @torch.no_grad()
-    def update(self) -> None:
+    def update(self, decay: float) -> None:
         """average <- decay * average + (1 - decay) * parameter."""
-        if self.decay:
+        if self.averages:
             current = [p.detach().float() for p in self.parameters]
-            torch._foreach_lerp_(self.averages, current, 1 - self.decay)
+            torch._foreach_lerp_(self.averages, current, 1 - decay)
 
     @contextmanager
     def in_place(self, wanted: bool) -> Iterator[None]:
@@ -148,7 +150,7 @@ class PlainEngine:
         self.wrapped: nn.Module = self._wrap()
         self.trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimizer = build_adamw(model, settings.optimizer)
-        self.average = Average(self.trained.values(), settings.ema_decay)
+        self.average = Average(self.trained.values() if settings.average else ())
 
     def _wrap(self) -> nn.Module:
         if self.settings.shard and world_size() > 1:
@@ -171,7 +173,7 @@ class PlainEngine:
     def backward(self, loss: Tensor) -> None:
         loss.backward()
 
-    def step(self, rate: float) -> float:
+    def step(self, rate: float, decay: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         norm = nn.utils.clip_grad_norm_(self.trained.values(), self.settings.grad_clip)
@@ -180,7 +182,7 @@ class PlainEngine:
             raise FloatingPointError(f"the gradient norm is {norm.item()}")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.average.update()
+        self.average.update(decay)
         return float(norm)
 
     def save(self, folder: Path) -> None:
@@ -202,7 +204,7 @@ class PlainEngine:
     def _tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name. The optimizer's settings are the config's business."""
         optimizer = get_optimizer_state_dict(self.model, self.optimizer, options=_FLAT)
-        names = self.trained if self.settings.ema_decay else ()
+        names = self.trained if self.settings.average else ()
         return {
             **{f"model.{k}": v for k, v in self.model.state_dict().items()},
             **{f"optimizer.{k}": v for k, v in optimizer.items() if isinstance(v, Tensor)},
@@ -227,7 +229,7 @@ class DeepSpeedEngine:
             config=_deepspeed_config(settings),
             dist_init_required=False,
         )
-        self.average = Average(self._partitions(), settings.ema_decay)
+        self.average = Average(self._partitions() if settings.average else ())
         self._last = True
 
     def _partitions(self) -> list[Tensor]:
@@ -246,16 +248,16 @@ class DeepSpeedEngine:
         if not self._last:
             self.engine.step()  # counts the micro batch; nothing moves before the last one
 
-    def step(self, rate: float) -> float:
+    def step(self, rate: float, decay: float) -> float:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
         self.engine.step()
-        self.average.update()
+        self.average.update(decay)
         return float(self.engine.get_global_grad_norm())
 
     def save(self, folder: Path) -> None:
         self.engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
-        if self.settings.ema_decay:
+        if self.settings.average:
             averaged = self.weights(averaged=True)  # whole, so that any number of ranks can load it
             if rank() == 0:
                 save_file({n: averaged[n] for n in self.trained}, folder / _AVERAGE)
@@ -272,7 +274,7 @@ class DeepSpeedEngine:
         if path is None:
             raise SongBloomError(f"{folder}: DeepSpeed finds no checkpoint there")
         self._mend_optimizer(decays)
-        if self.settings.ema_decay:
+        if self.settings.average:
             self._load_average(load_file(folder / _AVERAGE))
 
     def _mend_optimizer(self, decays: list[float]) -> None:

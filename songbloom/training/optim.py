@@ -48,6 +48,11 @@ def warmup_cosine(step: int, total: int, *, warmup: int, floor: float = 0.0) -> 
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def ema_decay(step: int, decay: float) -> float:
+    """Decay after `step` steps: the average forgets the drawn weights quickly, then slows down."""
+    return min(decay, (1 + step) / (10 + step))
+
+
 def trapezoid(step: int, total: int, *, warmup: int, decay_from: float = 0.5) -> float:
     """Rate factor: linear warm-up, flat, then linear to zero from `decay_from` of `total`."""
     rise = min(1.0, (step + 1) / warmup)

@@ -1,0 +1,142 @@
+"""What a run makes: a model folder, or with LoRA an adapter; and songs on the way.
+
+The VAE and the sketch codec are those that made the training set (`Job.codecs`): their hashes are
+what the dataset is checked against, and the new model folder gets copies of them.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from songbloom import audio
+from songbloom.data.dataset import Sample
+from songbloom.errors import UsageError
+from songbloom.generation.decode import decode
+from songbloom.generation.draws import CounterDraws
+from songbloom.generation.engine import generate_patches
+from songbloom.lyrics.frontends import vocabulary
+from songbloom.model.checkpoint import (
+    build_vae,
+    copy_sketch_codec,
+    load_tensors,
+    load_weights,
+    read_info,
+    save_model,
+)
+from songbloom.model.songbloom import SongBloom
+from songbloom.training.initialise import init_from
+from songbloom.training.lora import LoraConfig, add_lora, is_lora, merge_lora, save_lora
+from songbloom.training.run import Job, read_run
+from songbloom.units import SAMPLE_RATE, Frames, frames_to_seconds
+
+_LICENCE = "that of the songs it was trained on: whoever trained it knows"
+
+
+class Product:
+    """Where the weights start, and what they end as."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.codecs = read_info(job.codecs)
+        self.vae_hash: str = self.codecs["sha256"]["vae.safetensors"]
+        known = self.codecs.get("codebook_hash")
+        self.codebook_hash: str | None = known if known != "unknown" else None
+        self.lora = LoraConfig(rank=job.train.lora) if job.train.lora else None
+        self.warnings: list[str] = []
+        if self.lora is not None and job.init_from is None:
+            raise UsageError("--lora: adapts a model, and none is named", "Add --init-from MODEL.")
+
+    def build(self, codebook_hash: str) -> SongBloom:
+        """The model with its first weights, drawn from the run's seed where no model gives them.
+
+        `codebook_hash` is the training set's.
+        """
+        train = self.job.train
+        generator = torch.Generator().manual_seed(train.seed)
+        model = SongBloom(self.job.model)
+        model.init_weights(generator)
+        if self.job.init_from is not None:
+            self.warnings = init_from(
+                model,
+                self.job.init_from,
+                vocabulary=vocabulary(self.job.model.frontend),
+                codebook_hash=codebook_hash,
+                reset_sketch=train.reset_sketch,
+                generator=generator,
+            )
+        if self.lora is not None:
+            add_lora(model, self.lora, generator)
+        return model
+
+    def write(
+        self, weights: Mapping[str, Tensor], run: Path, *, step: int, row: Mapping[str, float]
+    ) -> Path:
+        """The model folder, or the adapter folder, from whole fp32 weights."""
+        if self.lora is not None and self.job.init_from is not None:  # both or neither
+            adapter = {name: tensor for name, tensor in weights.items() if is_lora(name)}
+            save_lora(run / "adapter", adapter, self.lora, read_info(self.job.init_from))
+            return run / "adapter"
+        copy_sketch_codec(self.job.codecs, run / "model")
+        made = read_run(run)
+        save_model(
+            run / "model",
+            info={
+                "name": run.resolve().name,
+                "licence": _LICENCE,
+                "sketch_kind": self.codecs.get("sketch_kind", "unknown"),
+                "codebook_hash": self.codebook_hash or "unknown",
+                "training": {
+                    **{key: made[key] for key in ("train", "dataset", "songbloom", "git", "torch")},
+                    "step": step,
+                    "last_row": dict(row),
+                },
+            },
+            config=self.job.model,
+            vocabulary=vocabulary(self.job.model.frontend),
+            songbloom=weights,
+            vae=load_tensors(self.job.codecs / "vae.safetensors"),
+            vae_info=self.codecs["vae"],
+        )
+        return run / "model"
+
+    def sing(
+        self,
+        weights: Mapping[str, Tensor],
+        samples: Sequence[Sample],
+        folder: Path,
+        device: torch.device,
+    ) -> list[str]:
+        """A FLAC file of each sample's lyrics and reference, at most as long as the sample."""
+        model = self._plain(weights, device)
+        vae = build_vae(self.codecs["vae"])
+        tensors = load_tensors(self.job.codecs / "vae.safetensors")
+        load_weights(vae, tensors, self.job.codecs, torch.float32)
+        vae.to(device).eval()
+        files = []
+        for number, sample in enumerate(samples):
+            latents = _sing(model, sample, self.job.train.seed + number)
+            path = folder / f"{number}.flac"
+            audio.save(path, decode(vae, latents).numpy(), SAMPLE_RATE)
+            files.append(str(path))
+        return files
+
+    def _plain(self, weights: Mapping[str, Tensor], device: torch.device) -> SongBloom:
+        """A model for inference with these weights, LoRA's added in."""
+        model = SongBloom(self.job.model)
+        if self.lora is not None:
+            add_lora(model, self.lora, torch.Generator())
+        model.load_state_dict(dict(weights))
+        merge_lora(model)
+        return model.to(device).eval().requires_grad_(False)
+
+
+def _sing(model: SongBloom, sample: Sample, seed: int) -> Tensor:
+    """Latents `[T, C]` in the sample's conditions."""
+    frames: Frames = len(sample.sketch)
+    sampling = dataclasses.replace(model.config.sampling, max_duration=frames_to_seconds(frames))
+    patches = generate_patches(model, [sample.conditions], sampling, [CounterDraws(seed)])
+    latents = [patch.latents for step in patches for patch in step]
+    return torch.cat([torch.zeros(0, model.config.latent_dim), *latents])

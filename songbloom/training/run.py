@@ -1,0 +1,228 @@
+"""A run: the folder that a training leaves, and goes on from.
+
+    run.json             what was asked: model, settings, command, versions, dataset
+    metrics.jsonl        a row a step (songbloom.training.metrics)
+    checkpoints/step-N/  engine/ (weights, optimizer, average) and state.json, whole or not there
+    latest, best         names of checkpoints, the best by validation loss
+    samples/step-N/      songs from held-out lyrics
+    model/ or adapter/   what `songbloom generate` or `songbloom merge-lora` takes
+
+Only rank 0 writes, but for the engine's own files.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import songbloom
+from songbloom.errors import SongBloomError, UsageError
+from songbloom.files import write_text
+from songbloom.model.config import ModelConfig
+from songbloom.tables import TrainConfig
+from songbloom.training.engine import barrier, rank, world_size
+from songbloom.units import FRAME_RATE, Frames
+
+# Settings that do not change what is learnt: a run may go on with other ones.
+_FREE = {
+    *("data", "max_steps", "gpus", "cpu_ranks", "nodes", "micro_batch", "shard", "workers"),
+    *("activation_checkpointing", "compile", "on_corrupt", "save_every", "keep", "keep_every"),
+    *("validate_every", "sample_every", "samples", "tensorboard", "wandb"),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train. `run` is the run folder; `codecs` and `init_from` are model folders.
+
+    `resume` is a checkpoint or a run to go on from where the run folder has no checkpoint yet.
+    """
+
+    train: TrainConfig
+    model: ModelConfig
+    run: Path
+    codecs: Path
+    init_from: Path | None = None
+    resume: Path | None = None
+    command: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """Where a run stands, beside the engine's part: finished steps, the loader, the best so far."""
+
+    step: int = 0
+    loader: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    best_loss: float | None = None
+    zero: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended: finished steps, whether a signal stopped it, the last step's row, and
+    the model or adapter folder."""
+
+    step: int
+    interrupted: bool
+    row: dict[str, float]
+    product: Path | None
+
+
+class Run:
+    """A run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.checkpoints = self.folder / "checkpoints"
+
+    def begin(self, job: Job, dataset: Mapping[str, Any]) -> None:
+        """Write run.json, or see that the run that is here was asked for the same.
+
+        `UsageError` names the settings that differ in what is learnt.
+        """
+        asked = {"train": dataclasses.asdict(job.train), "model": job.model.to_dict()}
+        if (self.folder / "run.json").exists():
+            self._check_same(read_run(self.folder), asked)
+        elif rank() == 0:
+            made = {"dataset": dict(dataset), "command": list(job.command), **_versions()}
+            described = {**asked, **made}
+            write_text(self.folder / "run.json", json.dumps(described, indent=1) + "\n")
+        barrier()
+
+    def _check_same(self, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+        was, now = _flat(found), _flat(json.loads(json.dumps(asked)))
+        bound = [k for k in now if k.removeprefix("train.") not in _FREE]
+        differing = [f"{k} was {was.get(k)}, now {now[k]}" for k in bound if was.get(k) != now[k]]
+        if differing:
+            raise UsageError(
+                f"{self.folder}: a run with other settings ({'; '.join(differing[:3])})",
+                "Go on with the settings it began with, or choose another -o.",
+            )
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint."""
+        found = sorted(self.checkpoints.glob("step-*"))
+        return found[-1] if found else None
+
+    def save(self, state: TrainState, write: Callable[[Path], None], train: TrainConfig) -> Path:
+        """A checkpoint under a temporary name, then its own; older ones go. All ranks call it."""
+        target = self.checkpoints / f"step-{state.step:08d}"
+        unfinished = self.checkpoints / f".{target.name}"
+        if rank() == 0:
+            for left in self.checkpoints.glob(".step-*"):
+                shutil.rmtree(left)
+            (unfinished / "engine").mkdir(parents=True)
+        barrier()
+        write(unfinished / "engine")
+        barrier()
+        if rank() == 0:
+            write_text(unfinished / "state.json", json.dumps(dataclasses.asdict(state)) + "\n")
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(unfinished, target)
+            write_text(self.folder / "latest", target.name + "\n")
+            self._prune(train)
+        barrier()
+        return target
+
+    def mark_best(self, checkpoint: Path) -> None:
+        """Note the checkpoint with the lowest validation loss so far."""
+        if rank() == 0:
+            write_text(self.folder / "best", checkpoint.name + "\n")
+
+    def _prune(self, train: TrainConfig) -> None:
+        kept = sorted(self.checkpoints.glob("step-*"))[-train.keep :]
+        best = self.folder / "best"
+        names = {path.name for path in kept} | (
+            {best.read_text().strip()} if best.exists() else set()
+        )
+        for path in self.checkpoints.glob("step-*"):
+            step = int(path.name.removeprefix("step-"))
+            if path.name not in names and (not train.keep_every or step % train.keep_every):
+                shutil.rmtree(path)
+
+
+def crop_frames(train: TrainConfig, model: ModelConfig) -> Frames:
+    """The longest crop: whole patches, at least one."""
+    seconds = model.sampling.max_duration if train.crop is None else train.crop
+    return max(1, int(seconds * FRAME_RATE / model.patch_size + 1e-6)) * model.patch_size
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """`run.json`. `SongBloomError` when the folder is no run."""
+    path = Path(folder) / "run.json"
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError) as error:
+        raise SongBloomError(
+            f"{folder}: not a run (no readable run.json)",
+            "Name what songbloom train made.",
+        ) from error
+
+
+def read_state(checkpoint: Path) -> TrainState:
+    """`state.json` of a checkpoint. `SongBloomError` when there is none."""
+    try:
+        return TrainState(**json.loads((checkpoint / "state.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SongBloomError(
+            f"{checkpoint}: not a checkpoint (no readable state.json)",
+            "Name a folder like RUN/checkpoints/step-00001000, or the run itself.",
+        ) from error
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint that `path` is, or the latest of the run that it is."""
+    if (path / "state.json").exists():
+        return path
+    found = Run(path).latest()
+    if found is None:
+        raise SongBloomError(
+            f"{path}: holds no checkpoint", "Name a run, or one of its checkpoints/step-N."
+        )
+    return found
+
+
+def default_folder(train: TrainConfig, model: ModelConfig) -> Path:
+    """`runs/PRESET-HASH`, the hash over all that decides what is learnt: the same asks the same."""
+    import hashlib
+
+    asked = _flat({"train": dataclasses.asdict(train), "model": model.to_dict()})
+    bound = {k: v for k, v in asked.items() if k == "train.data" or k[6:] not in _FREE}
+    digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
+    return Path("runs") / f"{train.preset.replace('/', '-')}-{digest[:8]}"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """train -> {seed: 0} as train.seed: 0; run.json's other keys are left out."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat if prefix else {k: v for k, v in flat.items() if k.startswith(("train.", "model."))}
+
+
+def _versions() -> dict[str, Any]:
+    here = Path(songbloom.__file__).parent
+    git = subprocess.run(
+        ["git", "-C", str(here), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "songbloom": songbloom.__version__,
+        "git": git.stdout.strip() or None,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "world_size": world_size(),
+    }
