@@ -110,7 +110,7 @@ def throughput(
     left out where the peak is unknown.
     """
     tokens = sum(songs * sequence_length(model, padded) for songs, padded in shapes)
-    work = sum(songs * flops(model, padded).training for songs, padded in shapes)
+    work = sum(songs * flops(model, padded).training() for songs, padded in shapes)
     speed = {
         "seconds": seconds,
         "audio_seconds_per_second": frames / FRAME_RATE / seconds,

@@ -34,9 +34,10 @@ GIB = 2**30
 _TERA = 1e12
 _DAY: Seconds = 86_400.0
 
-# DeepSpeed's defaults, in elements: what it gathers or reduces at a time.
-_REDUCE_BUCKET = 500_000_000
-_LIVE_PARAMETERS = 1_000_000_000
+# DeepSpeed's defaults, in elements: what it reduces and (at stage 3) keeps gathered at a time. The
+# bucket is allocated whole, however small the model.
+REDUCE_BUCKET = 500_000_000
+LIVE_PARAMETERS = 1_000_000_000
 # CUDA context, cuBLAS and cuDNN workspaces; and NCCL's buffers where there is more than one rank.
 _CONTEXT = int(0.8 * GIB)
 _NCCL = int(0.7 * GIB)
@@ -108,7 +109,8 @@ class PlanSettings:
     `gpus` are ranks (CPU ranks where `gpu` is "cpu"). `zero` 0 is the plain engine, whose
     `sharding` is "none" (DDP) or "full" (FSDP2). `frames` is the crop; None is the longest song the
     model sings, cut to whole patches. `keep` is how many periodic checkpoints stay on disk, beside
-    the best one. Measured values replace assumed ones: `mfu`, `memory` (bytes a rank can use) and
+    the best one. `trainable` is the number of trained parameters, None for all (adapters: few).
+    Measured values replace assumed ones: `mfu`, `memory` (bytes a rank can use) and
     `activation_factor` (measured over predicted activations).
     """
 
@@ -124,6 +126,7 @@ class PlanSettings:
     ema: bool = True
     max_steps: int = 150_000
     keep: int = 3
+    trainable: int | None = None
     mfu: float | None = None
     memory: int | None = None
     activation_factor: float = 1.0
@@ -149,10 +152,10 @@ class Flops:
         """All parts."""
         return sum(dataclasses.astuple(self))
 
-    @property
-    def training(self) -> float:
-        """Forward, and a backward that costs twice that: gradients of inputs and of weights."""
-        return 3 * self.forward
+    def training(self, trained: float = 1.0) -> float:
+        """Forward and backward: as much again for the gradients of activations, and for those of
+        weights, of which `trained` is the share that has any."""
+        return (2 + trained) * self.forward
 
 
 @dataclass(frozen=True)
@@ -274,8 +277,12 @@ def plan(model: ModelConfig, settings: PlanSettings) -> Plan:
     device = hardware(settings.gpu)
     frames = default_frames(model) if settings.frames is None else settings.frames
     counts = parameters(model)
+    total = sum(counts.values())
+    trained = _trained(settings, total)
     song = flops(model, frames)
-    checkpoint = checkpoint_bytes(sum(counts.values()), ema=settings.ema)
+    work = settings.global_batch * song.training(trained / total)
+    # fp32: weights; two moments and the average of what is trained.
+    checkpoint = 4 * total + (12 if settings.ema else 8) * trained
     return Plan(
         model=model,
         settings=settings,
@@ -283,12 +290,12 @@ def plan(model: ModelConfig, settings: PlanSettings) -> Plan:
         frames=frames,
         parameters=counts,
         flops=song,
-        memory=_memory(model, settings, frames, sum(counts.values())),
+        memory=_memory(model, settings, frames, total),
         available=device.memory if settings.memory is None else settings.memory,
-        step_flops=song.training * settings.global_batch,
+        step_flops=work,
         tokens=sequence_length(model, frames) * settings.global_batch,
         audio_seconds=settings.global_batch * frames / FRAME_RATE,
-        step_seconds=_step_seconds(song, settings, device),
+        step_seconds=_step_seconds(work, song, settings, device),
         checkpoint_bytes=checkpoint,
         # The kept ones, the best one, and the one being written before another is removed.
         disk_bytes=checkpoint * (settings.keep + 2),
@@ -298,11 +305,6 @@ def plan(model: ModelConfig, settings: PlanSettings) -> Plan:
 def peak_tflops(device: Hardware, dtype: str) -> float:
     """Dense peak of one device for matrix work in `dtype`."""
     return device.bfloat16_tflops if dtype == "bfloat16" else device.float32_tflops
-
-
-def checkpoint_bytes(total_parameters: int, *, ema: bool) -> int:
-    """fp32 weights, two moments of AdamW, and the average."""
-    return total_parameters * (16 if ema else 12)
 
 
 def refusal(made: Plan) -> str | None:
@@ -332,10 +334,17 @@ def smallest_change(made: Plan) -> Plan | None:
 
 
 def changes(before: Plan, after: Plan) -> str:
-    """How two plans' settings differ, as "micro_batch = 1 and zero = 2"."""
-    old, new = dataclasses.asdict(before.settings), dataclasses.asdict(after.settings)
-    found = [f"{key} = {_toml(new[key])}" for key in old if old[key] != new[key]]
-    return " and ".join(found)
+    """How to type the difference of two plans: "--micro-batch 1 --zero 2"."""
+    old, new = before.settings, after.settings
+    flags = {
+        f"--micro-batch {new.micro_batch}": old.micro_batch != new.micro_batch,
+        "--activation-checkpointing": old.activation_checkpointing != new.activation_checkpointing,
+        f"--zero {new.zero}": old.zero != new.zero,
+        "--shard": old.sharding != new.sharding,
+        f"--gpus {new.gpus}": old.gpus != new.gpus,
+        f"--crop {after.frames / FRAME_RATE:g}": before.frames != after.frames,
+    }
+    return " ".join(flag for flag, changed in flags.items() if changed)
 
 
 def rows(made: Plan) -> list[tuple[str, str]]:
@@ -411,12 +420,12 @@ def _patches(model: ModelConfig, frames: Frames) -> int:
     return math.ceil(frames / model.patch_size)
 
 
-def _step_seconds(song: Flops, settings: PlanSettings, device: Hardware) -> Seconds:
+def _step_seconds(work: float, song: Flops, settings: PlanSettings, device: Hardware) -> Seconds:
     """Arithmetic done, over the rate it is done at. Communication is within the MFU."""
-    passes = 4 if settings.activation_checkpointing else 3  # forward, backward x 2, forward again
-    rate = (device.mfu if settings.mfu is None else settings.mfu) * _TERA
-    rate *= peak_tflops(device, settings.dtype) * settings.gpus
-    return settings.global_batch * song.forward * passes / rate
+    if settings.activation_checkpointing:
+        work += settings.global_batch * song.forward
+    rate = device.mfu if settings.mfu is None else settings.mfu
+    return work / (rate * _TERA * peak_tflops(device, settings.dtype) * settings.gpus)
 
 
 def _memory(model: ModelConfig, settings: PlanSettings, frames: Frames, total: int) -> Memory:
@@ -433,36 +442,42 @@ def _memory(model: ModelConfig, settings: PlanSettings, frames: Frames, total: i
 
 
 def _plain_state(model: ModelConfig, settings: PlanSettings, total: int) -> dict[str, int]:
-    """fp32 weights, which are AdamW's master copy, under autocast. Under full sharding two blocks
-    are whole at a time, the rest of the model all along, and gradients stay whole over the micro
-    batches of a step."""
-    sharded = settings.sharding == "full" and settings.gpus > 1
-    share = settings.gpus if sharded else 1
-    blocks = (model.ar_layers + model.dit_layers) * _block_parameters(model)
-    whole = total - blocks + 4 * _block_parameters(model)  # two of weights, two of gradients
+    """fp32 weights, which are AdamW's master copy, under autocast. DDP exchanges gradients through
+    a second copy of them. Under full sharding two blocks are whole at a time, the rest of the model
+    all along, and gradients stay whole over the micro batches of a step."""
+    ranks, trained = settings.gpus, _trained(settings, total)
+    sharded = settings.sharding == "full" and ranks > 1
+    share = ranks if sharded else 1
+    block = _block_parameters(model)
+    gathered = total - (model.ar_layers + model.dit_layers - 4) * block  # weights and gradients
     return {
         "weights": 4 * total // share,
         "casts": 2 * total if settings.dtype == "bfloat16" else 0,
-        "gradients": 4 * total // (share if settings.accumulation == 1 else 1),
-        "optimizer": 8 * total // share,
-        "ema": 4 * total // share if settings.ema else 0,
-        "buffers": 4 * whole if sharded else 0,
+        "gradients": 4 * trained // (share if settings.accumulation == 1 else 1),
+        "optimizer": 8 * trained // share,
+        "ema": 4 * trained // share if settings.ema else 0,
+        "buffers": 4 * (gathered if sharded else trained if ranks > 1 else 0),
     }
 
 
+def _trained(settings: PlanSettings, total: int) -> int:
+    return total if settings.trainable is None else settings.trainable
+
+
 def _deepspeed_state(model: ModelConfig, settings: PlanSettings, total: int) -> dict[str, int]:
-    """Weights in the run's dtype; sharded over the ranks: from stage 1 the fp32 master weights,
-    both moments and the step's fp32 gradients, from stage 2 the gradients, at stage 3 the weights.
-    The average lies beside the master weights."""
-    size, ranks = (2 if settings.dtype == "bfloat16" else 4), settings.gpus
-    live = _LIVE_PARAMETERS if settings.zero == 3 else 0
+    """fp32 weights under autocast, and beside them, sharded over the ranks: from stage 1 the master
+    copy, both moments, the step's gradients and the average, from stage 2 the gradients, at stage 3
+    the weights. There are two buckets, one for what autocast casts and one for the rest."""
+    ranks, trained = settings.gpus, _trained(settings, total)
+    bfloat16, whole = settings.dtype == "bfloat16", settings.zero < 3
+    buckets = REDUCE_BUCKET * (2 if bfloat16 else 1)
     return {
-        "weights": size * total // (ranks if settings.zero == 3 else 1),
-        "casts": 0,
-        "gradients": size * total // (ranks if settings.zero >= 2 else 1),
-        "optimizer": 16 * total // ranks,
-        "ema": 4 * total // ranks if settings.ema else 0,
-        "buffers": size * (min(total, _REDUCE_BUCKET) + min(total, live)),
+        "weights": 4 * total // (1 if whole else ranks),
+        "casts": 2 * total if bfloat16 and whole else 0,
+        "gradients": 4 * trained // (ranks if settings.zero >= 2 else 1),
+        "optimizer": 16 * trained // ranks,
+        "ema": 4 * trained // ranks if settings.ema else 0,
+        "buffers": 4 * (buckets if whole else REDUCE_BUCKET + min(total, LIVE_PARAMETERS)),
     }
 
 
@@ -476,26 +491,25 @@ def _activations(model: ModelConfig, settings: PlanSettings, frames: Frames) -> 
     heard = settings.micro_batch * sequence_length(model, frames)
     painted = settings.micro_batch * _patches(model, frames) * model.dit_length
     size = 2 if settings.dtype == "bfloat16" else 4
-    # Autocast adds bf16 to the fp32 stream, which stays fp32; DeepSpeed's model is bf16 throughout.
-    stream = size if settings.zero else 4
-    block = _kept_by_block(model, size, stream)
+    block = _kept_by_block(model, size)
     predictions = _patches(model, frames) * model.sketch_size + 1
     logits = settings.micro_batch * predictions * (model.sketch_vocab_size + 1)
     loss = 12.0 * logits  # fp32: log-probabilities, their gradient, the logits' gradient
     under_way = size * 2 * (model.ffn_dim + model.dim) * max(heard, painted)
     positions = model.ar_layers * heard + model.dit_layers * painted
     if settings.activation_checkpointing:
-        kept = stream * model.dim * positions
+        kept = 4 * model.dim * positions
         return kept + max(loss, under_way + block * max(heard, painted))
     return block * positions + max(loss, under_way)
 
 
-def _kept_by_block(model: ModelConfig, size: int, stream: int) -> int:
+def _kept_by_block(model: ModelConfig, size: int) -> int:
     """Bytes a block keeps for its backward pass, for each position: both norms' inputs (the
-    residual stream) and outputs; q, k, v before rotation and q, k after; the attention's output;
-    gate and up, SiLU(gate) and the product; and what softmax and norms remember in fp32."""
+    residual stream, fp32 under autocast too) and outputs; q, k, v before rotation and q, k after;
+    the attention's output; gate and up, SiLU(gate) and the product; and fp32 sums of softmax and
+    norms."""
     vectors = 2 * model.dim + 5 * model.dim + model.dim + 4 * model.ffn_dim
-    return 2 * stream * model.dim + size * vectors + 4 * (model.num_heads + 4)
+    return 2 * 4 * model.dim + size * vectors + 4 * (model.num_heads + 4)
 
 
 _Change = Callable[[PlanSettings, Plan], Iterator[PlanSettings]]
@@ -544,9 +558,3 @@ def _shorter_crop(settings: PlanSettings, made: Plan) -> Iterator[PlanSettings]:
 
 
 _CHANGES: tuple[_Change, ...] = (_fewer_songs, _recompute, _shard_more, _more_gpus, _shorter_crop)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)

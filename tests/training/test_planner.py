@@ -104,7 +104,7 @@ def test_backward_costs_twice_the_forward() -> None:
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         songbloom(*crop(WIDE, 1, 320)).total.backward()
     song = flops(WIDE, 320)
-    whole = song.training + 3 * song.sketch_attention
+    whole = song.training() + 3 * song.sketch_attention
     assert counter.get_total_flops() == pytest.approx(whole, rel=0.02)
 
 
@@ -224,20 +224,20 @@ def test_more_of_anything_takes_more_memory() -> None:
 @pytest.mark.parametrize(
     "settings, mended",
     [
-        (dataclasses.replace(PAPER, micro_batch=8), "micro_batch = 2"),
-        (dataclasses.replace(PAPER, gpu="rtx-3090"), "activation_checkpointing = true"),
-        (PlanSettings(gpus=2, gpu="a6000", micro_batch=1), "activation_checkpointing = true"),
+        (dataclasses.replace(PAPER, micro_batch=8), "--micro-batch 2"),
+        (dataclasses.replace(PAPER, gpu="rtx-3090"), "--activation-checkpointing"),
+        (PlanSettings(gpus=2, gpu="a6000", micro_batch=1), "--activation-checkpointing"),
         (
-            PlanSettings(gpus=4, zero=1, gpu="v100-16", activation_checkpointing=True),
-            "zero = 2",
+            PlanSettings(gpus=4, zero=1, gpu="rtx-3090", activation_checkpointing=True),
+            "--zero 3",
         ),
         (
-            PlanSettings(gpus=2, zero=3, gpu="v100-16", activation_checkpointing=True),
-            "gpus = 4",
+            PlanSettings(gpus=2, zero=3, gpu="rtx-4090", activation_checkpointing=True),
+            "--gpus 4",
         ),
         (
             PlanSettings(gpu="rtx-3090"),
-            'gpus = 4 and sharding = "full" and activation_checkpointing = true',
+            "--activation-checkpointing --shard --gpus 4",
         ),
     ],
 )
@@ -270,6 +270,7 @@ def test_a_shorter_crop_is_the_last_resort() -> None:
     assert fitting is not None
     assert made.frames / 2 < fitting.frames < made.frames
     assert fitting.settings == dataclasses.replace(made.settings, frames=fitting.frames)
+    assert changes(made, fitting) == f"--crop {fitting.frames / 25:g}"
 
 
 def test_measured_values_replace_assumed_ones() -> None:
@@ -280,6 +281,16 @@ def test_measured_values_replace_assumed_ones() -> None:
     fuller = plan(preset("full"), dataclasses.replace(PAPER, activation_factor=1.5))
     assert fuller.memory.activations == pytest.approx(1.5 * base.memory.activations)
     assert plan(preset("full"), dataclasses.replace(PAPER, memory=GIB)).available == GIB
+
+
+def test_adapters_cost_no_gradients_of_frozen_weights() -> None:
+    """With few trained parameters state shrinks to the weights and the work to two thirds."""
+    whole = plan(preset("full"), PlanSettings())
+    adapters = plan(preset("full"), PlanSettings(trainable=1_000_000))
+    assert adapters.memory.weights == whole.memory.weights
+    assert adapters.memory.gradients + adapters.memory.optimizer == 12_000_000
+    assert adapters.step_flops == pytest.approx(2 / 3 * whole.step_flops, rel=0.001)
+    assert adapters.checkpoint_bytes < 0.3 * whole.checkpoint_bytes
 
 
 @pytest.mark.parametrize(
