@@ -100,6 +100,7 @@ def throughput(
     frames: Frames,
     world_size: int = 1,
     peak_tflops: float | None = None,
+    trained: float = 1.0,
 ) -> dict[str, float]:
     """How fast a step was: the `TIME_FIELDS` of its row.
 
@@ -107,10 +108,10 @@ def throughput(
     of all ranks' songs. Tokens are positions of the sketch transformer, prefix and padding
     included; other ranks are taken to have as many as this one. `mfu` is the share of
     `peak_tflops` that one rank's forward and backward passes reach, recomputation not counted;
-    left out where the peak is unknown.
+    left out where the peak is unknown. `trained` is the share of weights that have gradients.
     """
     tokens = sum(songs * sequence_length(model, padded) for songs, padded in shapes)
-    work = sum(songs * flops(model, padded).training() for songs, padded in shapes)
+    work = sum(songs * flops(model, padded).training(trained) for songs, padded in shapes)
     speed = {
         "seconds": seconds,
         "audio_seconds_per_second": frames / FRAME_RATE / seconds,
