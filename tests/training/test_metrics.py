@@ -57,7 +57,7 @@ def test_a_torn_row_is_cut_off(tmp_path: Path, torn: bytes) -> None:
 
 
 def test_a_new_run_begins_with_an_empty_log(tmp_path: Path) -> None:
-    """Starting from step 0 leaves nothing of an earlier attempt; without a log there are no rows."""
+    """Starting from step 0 leaves nothing of an earlier try; without a log there are no rows."""
     assert list(read_metrics(tmp_path)) == []
     write(tmp_path, 1, 5)
     write(tmp_path, 1, 2)
