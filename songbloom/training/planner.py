@@ -35,7 +35,7 @@ _TERA = 1e12
 _DAY: Seconds = 86_400.0
 
 # DeepSpeed's defaults, in elements: what it reduces and (at stage 3) keeps gathered at a time. The
-# bucket is allocated whole, however small the model.
+# bucket is allocated whole, however small the model; on a CPU only what is touched takes memory.
 REDUCE_BUCKET = 500_000_000
 LIVE_PARAMETERS = 1_000_000_000
 # CUDA context, cuBLAS and cuDNN workspaces; and NCCL's buffers where there is more than one rank.
@@ -359,7 +359,7 @@ def rows(made: Plan) -> list[tuple[str, str]]:
         ("crop", f"{made.frames / FRAME_RATE:.2f} s, {made.frames} frames"),
         ("batch", f"{s.global_batch} songs a step: {batch}"),
         ("tokens a step", f"{made.tokens:,} ({hours:.3g} h of audio)"),
-        ("arithmetic", f"{made.step_flops / _TERA:,.3g} TFLOP a step"),
+        ("arithmetic", f"{_work(made.step_flops)} a step"),
         (
             "memory a rank",
             f"{_size(made.memory.total)} of {_size(made.available)} ({_list(kinds, _size)})",
@@ -385,6 +385,13 @@ def _list(values: dict[str, int], text: Callable[[int], str]) -> str:
 def _size(count: int) -> str:
     unit, name = (GIB, "GiB") if count >= GIB // 10 else (2**20, "MiB")
     return f"{count / unit:,.1f} {name}"
+
+
+def _work(operations: float) -> str:
+    for unit, name in ((1e15, "PFLOP"), (1e12, "TFLOP")):
+        if operations >= unit:
+            return f"{operations / unit:,.2f} {name}"
+    return f"{operations / 1e9:.3g} GFLOP"
 
 
 def _span(seconds: Seconds) -> str:
@@ -470,14 +477,15 @@ def _deepspeed_state(model: ModelConfig, settings: PlanSettings, total: int) -> 
     the weights. There are two buckets, one for what autocast casts and one for the rest."""
     ranks, trained = settings.gpus, _trained(settings, total)
     bfloat16, whole = settings.dtype == "bfloat16", settings.zero < 3
-    buckets = REDUCE_BUCKET * (2 if bfloat16 else 1)
+    bucket = min(total, REDUCE_BUCKET) if settings.gpu == "cpu" else REDUCE_BUCKET
+    live = min(total, LIVE_PARAMETERS)
     return {
         "weights": 4 * total // (1 if whole else ranks),
         "casts": 2 * total if bfloat16 and whole else 0,
         "gradients": 4 * trained // (ranks if settings.zero >= 2 else 1),
         "optimizer": 16 * trained // ranks,
         "ema": 4 * trained // ranks if settings.ema else 0,
-        "buffers": 4 * (buckets if whole else REDUCE_BUCKET + min(total, LIVE_PARAMETERS)),
+        "buffers": 4 * (bucket * (2 if bfloat16 else 1) if whole else bucket + live),
     }
 
 
