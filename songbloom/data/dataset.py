@@ -157,7 +157,7 @@ class Dataset:
             return song.references[beside[int(which * len(beside))]]
         if stranger is None:
             return None
-        clips = self.shards.read(stranger).references
+        clips = self.shards.references(stranger)
         return clips[int(which * len(clips))]
 
     def _another(self, number: int, draw: float) -> int | None:

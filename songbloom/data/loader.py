@@ -164,11 +164,12 @@ def collate(samples: Sequence[Sample], patch_size: Frames) -> MicroBatch:
     """Pad samples to the longest one's whole patches."""
     longest = max(len(sample.sketch) for sample in samples)
     frames = -(-longest // patch_size) * patch_size
-    sketch = torch.zeros(len(samples), frames, dtype=torch.int64)
-    latents = torch.zeros(len(samples), frames, samples[0].latents.shape[1])
+    sketch = torch.empty(len(samples), frames, dtype=torch.int64)
+    latents = torch.empty(len(samples), frames, samples[0].latents.shape[1])
     for row, sample in enumerate(samples):
-        sketch[row, : len(sample.sketch)] = sample.sketch
-        latents[row, : len(sample.sketch)] = sample.latents
+        length = len(sample.sketch)
+        sketch[row, :length], latents[row, :length] = sample.sketch, sample.latents
+        sketch[row, length:], latents[row, length:] = 0, 0
     batch = Batch(
         sketch,
         latents,

@@ -27,6 +27,7 @@ notices and costs a dependency of 150 MB.
 import dataclasses
 import hashlib
 import json
+import mmap
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ _MILLISECONDS = 3  # digits; a frame is 40 ms
 _AGAIN = "Write the dataset again, or leave the shard out with the policy 'skip'."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SungLine:
     """A line of lyrics: when it is sung, and the front end's phonemes of it."""
 
@@ -54,7 +55,7 @@ class SungLine:
     phonemes: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SungSection:
     """A part of a song: `tag` without brackets; no lines where nobody sings."""
 
@@ -198,14 +199,33 @@ class Shards:
 
     def read(self, number: int) -> TrainingSong:
         """Track `number`; its arrays are views of the file. `SongBloomError` names a bad shard."""
-        shard = int(self.shard[number])
+        shard, row = int(self.shard[number]), int(self.row[number])
+        try:
+            song = _unpack(self._tensors(shard), row)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _corrupt(self._path(shard), f"song {row} cannot be read ({error!r})") from error
+        if song.id != self.ids[number] or song.num_frames != self.frames[number]:
+            raise _corrupt(self._path(shard), "its songs are not those of the index")
+        return song
+
+    def references(self, number: int) -> np.ndarray:
+        """The reference clips `[K, R, C]` of track `number` alone, without its lyrics' parsing."""
+        tensors, row = self._tensors(int(self.shard[number])), int(self.row[number])
+        begin, end = tensors["offsets"][row : row + 2, 1].tolist()
+        clips = tensors["references"][begin:end]
+        return clips.reshape(self.clips[number], -1, clips.shape[1])
+
+    def _tensors(self, shard: int) -> dict[str, np.ndarray]:
         tensors = self._maps.get(shard)
         if tensors is None:
-            tensors = self._maps[shard] = _map_shard(self.folder, self.info, shard)
-        song = _unpack(tensors, int(self.row[number]), self.folder, self.info.shards[shard])
-        if song.id != self.ids[number] or song.num_frames != self.frames[number]:
-            raise _corrupt(self.folder, self.info.shards[shard], "it is not the one in the index")
-        return song
+            tensors = _map_shard(
+                self._path(shard), self.info.shards[shard], self.info.header.latent_dim
+            )
+            self._maps[shard] = tensors
+        return tensors
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / "shards" / self.info.shards[shard].name
 
 
 def open_shards(folder: Path, *, corrupt: Corrupt = "error") -> Shards:
@@ -218,9 +238,9 @@ def open_shards(folder: Path, *, corrupt: Corrupt = "error") -> Shards:
     folder = Path(folder)
     info = read_finished(folder)
     bad: dict[int, str] = {}
-    for number in range(len(info.shards)):
+    for number, shard in enumerate(info.shards):
         try:
-            _map_shard(folder, info, number)
+            _map_shard(folder / "shards" / shard.name, shard, info.header.latent_dim)
         except SongBloomError as error:
             if corrupt == "error":
                 raise
@@ -250,9 +270,10 @@ def verify(folder: Path) -> list[str]:
             problems.append(f"{path}: missing")
         elif sha256(path) != shard.sha256:
             problems.append(f"{path}: truncated or altered (its sha256 is not dataset.json's)")
-    hashes = {row["id"]: bytes.fromhex(row["sha256"]) for row in read_index(folder, info)}
-    if sha256(folder / "index.jsonl") != info.index_sha256:
-        problems.append(f"{folder / 'index.jsonl'}: altered (its sha256 is not dataset.json's)")
+    try:
+        hashes = {row["id"]: bytes.fromhex(row["sha256"]) for row in read_index(folder, info)}
+    except SongBloomError as error:
+        return [*problems, error.message]
     if hash_dataset(info.header, hashes) != info.dataset_hash:
         problems.append(f"{folder}: the songs' hashes do not make up the dataset hash")
     return problems
@@ -317,38 +338,36 @@ def pack(songs: Sequence[TrainingSong], texts: Sequence[bytes]) -> dict[str, np.
 
 
 _DTYPES = {"I64": "<i8", "I32": "<i4", "F16": "<f2", "U8": "u1"}
-_LAYOUT = {"offsets": 2, "sketch": 1, "latents": 2, "references": 2, "tracks": 1}  # dimensions
+_DIMENSIONS = {"offsets": 2, "sketch": 1, "latents": 2, "references": 2, "tracks": 1}
 
 
-def _map_shard(folder: Path, info: DatasetInfo, number: int) -> dict[str, np.ndarray]:
+def _map_shard(path: Path, shard: Shard, channels: int) -> dict[str, np.ndarray]:
     """A shard's tensors as views of the file. `SongBloomError` naming a shard that is not whole."""
-    shard = info.shards[number]
-    path = folder / "shards" / shard.name
     try:
-        size = path.stat().st_size
-        if size != shard.bytes:
-            raise _corrupt(folder, shard, f"it has {size} bytes; expected {shard.bytes}")
-        # Copy on write: torch wants memory that it could write to.
-        content = np.memmap(path, np.uint8, mode="c")
+        with open(path, "rb") as stream:
+            # Copy on write: torch wants memory that it could write to.
+            content = np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY), "u1")
+        if len(content) != shard.bytes:
+            raise _corrupt(path, f"it has {len(content)} bytes; expected {shard.bytes}")
         begin = 8 + int(content[:8].view("<u8")[0])
-        header = json.loads(bytes(content[8:begin]))
-        tensors = {name: _view(content[begin:], header[name]) for name in _LAYOUT}
+        header = json.loads(content[8:begin].tobytes())
+        tensors = {name: _view(content[begin:], header[name]) for name in _DIMENSIONS}
     except OSError as error:
-        raise _corrupt(folder, shard, error.strerror or str(error)) from error
+        raise _corrupt(path, error.strerror or str(error)) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise _corrupt(folder, shard, f"its header cannot be read ({error!r})") from error
-    offsets, frames = tensors["offsets"], len(tensors["sketch"])
-    ends = (frames, len(tensors["references"]), len(tensors["tracks"]))
-    width = info.header.latent_dim
+        raise _corrupt(path, f"its header cannot be read ({error!r})") from error
+    offsets, references = tensors["offsets"], tensors["references"]
+    ends = (shard.frames, len(references), len(tensors["tracks"]))
     if (
-        any(tensors[name].ndim != dimensions for name, dimensions in _LAYOUT.items())
+        any(tensors[name].ndim != number for name, number in _DIMENSIONS.items())
         or offsets.shape != (shard.songs + 1, 3)
-        or tensors["latents"].shape != (shard.frames, width)
-        or tensors["references"].shape[1] != width
+        or tensors["sketch"].shape != (shard.frames,)
+        or tensors["latents"].shape != (shard.frames, channels)
+        or references.shape[1] != channels
         or tuple(offsets[-1]) != ends
-        or (np.diff(offsets, axis=0) < 0).any()
+        or (np.diff(offsets, axis=0, prepend=0) < 0).any()
     ):
-        raise _corrupt(folder, shard, "its tensors do not fit together")
+        raise _corrupt(path, "its tensors do not fit together")
     return tensors
 
 
@@ -357,46 +376,50 @@ def _view(content: np.ndarray, described: Mapping[str, Any]) -> np.ndarray:
     return content[begin:end].view(_DTYPES[described["dtype"]]).reshape(described["shape"])
 
 
-def _unpack(
-    tensors: Mapping[str, np.ndarray], row: int, folder: Path, shard: Shard
-) -> TrainingSong:
+def _unpack(tensors: Mapping[str, np.ndarray], row: int) -> TrainingSong:
     (a, q, x), (b, r, y) = tensors["offsets"][row : row + 2].tolist()
-    latents, references = tensors["latents"][a:b], tensors["references"][q:r]
-    try:
-        values = json.loads(tensors["tracks"][x:y].tobytes())
-        starts, length = tuple(values["reference_starts"]), values["reference_frames"]
-        sections = tuple(
-            SungSection(s["tag"], s["start"], s["end"], tuple(SungLine(**li) for li in s["lines"]))
-            for s in values["sections"]
-        )
-        references = references.reshape(len(starts), length, references.shape[1])
-        return TrainingSong(
-            values["id"], tensors["sketch"][a:b], latents, sections, references, starts,
-            values["artist"],
-        )  # fmt: skip
-    except (ValueError, KeyError, TypeError) as error:
-        raise _corrupt(folder, shard, f"song {row} cannot be read ({error!r})") from error
+    values = json.loads(tensors["tracks"][x:y].tobytes())
+    starts, clips = tuple(values["reference_starts"]), tensors["references"][q:r]
+    return TrainingSong(
+        id=values["id"],
+        sketch=tensors["sketch"][a:b],
+        latents=tensors["latents"][a:b],
+        sections=tuple(_section(section) for section in values["sections"]),
+        references=clips.reshape(len(starts), values["reference_frames"], clips.shape[1]),
+        reference_starts=starts,
+        artist=values["artist"],
+    )
+
+
+def _section(values: Mapping[str, Any]) -> SungSection:
+    lines = tuple(SungLine(**line) for line in values["lines"])
+    return SungSection(values["tag"], values["start"], values["end"], lines)
 
 
 def read_index(folder: Path, info: DatasetInfo) -> Iterator[dict[str, Any]]:
-    """Rows of index.jsonl, as far as dataset.json promises them, one in memory at a time."""
+    """Rows of index.jsonl, as far as dataset.json promises them, one in memory at a time.
+
+    `SongBloomError` when they are fewer, or not those of a finished dataset.
+    """
     path = folder / "index.jsonl"
-    count = position = 0
+    digest, count = hashlib.sha256(), 0
     try:
         with open(path, "rb") as stream:
-            while position < info.index_bytes:
+            while stream.tell() < info.index_bytes:
                 line = stream.readline()
-                position += len(line)
-                if not line.endswith(b"\n") or position > info.index_bytes:
-                    raise ValueError(f"line {count + 1} is not whole")
+                digest.update(line)
                 yield json.loads(line)
                 count += 1
-        if count != info.songs:
-            raise ValueError(f"{count} songs; expected {info.songs}")
-    except (OSError, ValueError, KeyError) as error:
+            if stream.tell() != info.index_bytes or count != info.songs:
+                raise ValueError(f"{count} songs; expected {info.songs}")
+    except (OSError, ValueError) as error:
         raise SongBloomError(
             f"{path}: truncated or altered ({error})", "Write the dataset again."
         ) from error
+    if info.complete and digest.hexdigest() != info.index_sha256:
+        raise SongBloomError(
+            f"{path}: altered (its sha256 is not dataset.json's)", "Write the dataset again."
+        )
 
 
 def read_finished(folder: Path) -> DatasetInfo:
@@ -409,6 +432,5 @@ def read_finished(folder: Path) -> DatasetInfo:
     return info
 
 
-def _corrupt(folder: Path, shard: Shard, why: str) -> SongBloomError:
-    path = folder / "shards" / shard.name
+def _corrupt(path: Path, why: str) -> SongBloomError:
     return SongBloomError(f"{path}: missing or corrupt shard: {why}", _AGAIN)
