@@ -4,6 +4,7 @@ Everything random about a sample comes from (seed, epoch, track): no rank, batch
 T frames of a crop, C latent channels, P patch size.
 """
 
+import copy
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -73,7 +74,6 @@ class Dataset:
         self.shards, self.config, self.vocabulary = shards, config, vocabulary
         self.max_frames, self.reference, self.dropout = max_frames, reference, dropout
         self.tracks = np.flatnonzero(shards.frames >= min_frames)
-        self._with_clips = np.flatnonzero(shards.clips)
         if not len(self.tracks):
             raise SongBloomError(
                 f"{shards.folder}: no song has {min_frames} frames", "Lower the shortest length."
@@ -87,6 +87,20 @@ class Dataset:
     def info(self) -> DatasetInfo:
         """What the dataset says of itself."""
         return self.shards.info
+
+    def subset(self, tracks: Sequence[int], *, dropout: bool | None = None) -> "Dataset":
+        """The same over some of its tracks (0 <= track < len) alone, references included."""
+        part = copy.copy(self)
+        part.tracks = np.sort(self.tracks[np.asarray(tracks, dtype=np.int64)])
+        part.dropout = self.dropout if dropout is None else dropout
+        for name in ("fingerprint", "_with_clips"):
+            part.__dict__.pop(name, None)
+        return part
+
+    @functools.cached_property
+    def _with_clips(self) -> np.ndarray:
+        """Numbers of the songs that can lend a reference, in order."""
+        return self.tracks[self.shards.clips[self.tracks] > 0]
 
     @functools.cached_property
     def fingerprint(self) -> int:
@@ -203,13 +217,14 @@ def check_made_for(
 ) -> None:
     """`SongBloomError` when a dataset's tokens, latents or phonemes are not this model's."""
     folder, header = shards.folder, shards.info.header
-    expected = {
-        "codebook_hash": codebook_hash or header.codebook_hash,
-        "sketch_vocab_size": config.sketch_vocab_size,
+    expected: dict[str, str | int] = {
         "vae_hash": vae_hash or header.vae_hash,
         "latent_dim": config.latent_dim,
         "frontend": config.frontend,
     }
+    if config.sketch_vocab_size:  # a model without sketch does not look at it
+        expected["codebook_hash"] = codebook_hash or header.codebook_hash
+        expected["sketch_vocab_size"] = config.sketch_vocab_size
     for name, value in expected.items():
         own = getattr(header, name)
         if own != value:

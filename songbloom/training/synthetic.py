@@ -17,7 +17,7 @@ from songbloom.data.shards import (
 )
 from songbloom.data.writer import ShardWriter
 from songbloom.lyrics.release import phonemes
-from songbloom.model.checkpoint import Model
+from songbloom.model.checkpoint import Model, load_model, read_info
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.synth.render import render
 from songbloom.synth.score import Score, compose
@@ -33,22 +33,26 @@ def write_dataset(
     seed: int = 0,
     num_lines: int | None = None,
     latent_dim: int = 64,
-    model: Model | None = None,
+    codecs: Path | None = None,
+    sung: bool = False,
 ) -> DatasetInfo:
     """Write `songs` composed songs as a dataset into `folder`; `num_lines` (1-8) shortens them.
 
-    Sketch tokens are the scores' own symbols, the embedded model's vocabulary. With a `model` the
-    songs are sung and its VAE encodes them (this needs the `synth` extra); without, latents follow
-    the tokens: enough to learn from, nothing to listen to.
+    Sketch tokens are the scores' own symbols, which the embedded model's codec hears. `codecs` is
+    the model folder that the dataset will say it was made with. If `sung`, the songs are rendered
+    and its VAE encodes them (this needs the `synth` extra); else latents follow the tokens: enough
+    to learn from, nothing to listen to.
     """
-    writer = ShardWriter(folder, _header(model, latent_dim))
+    writer = ShardWriter(folder, _header(codecs, latent_dim))
+    model = load_model(codecs, device=torch.device("cpu")) if codecs and sung else None
     for index in range(songs):
         score = compose(seed, index, num_lines=num_lines)
         sketch = score_to_tokens(score)
-        if model is None:
-            latents, clips = token_latents(sketch, latent_dim, seed=seed + index), None
-        else:
+        if model is not None:
             latents, clips = encode_song(score, model)
+        else:
+            latents = token_latents(sketch, writer.header.latent_dim, seed=seed + index)
+            clips = None
         writer.add(training_song(score, sketch, latents, clips))
     return writer.finish()
 
@@ -121,12 +125,12 @@ def _encode(samples: np.ndarray, model: Model) -> np.ndarray:
     return model.vae.encode(torch.from_numpy(samples)[None])[0].half().numpy()
 
 
-def _header(model: Model | None, latent_dim: int) -> DatasetHeader:
-    if model is None:
+def _header(codecs: Path | None, latent_dim: int) -> DatasetHeader:
+    if codecs is None:
         vae_hash = hashlib.sha256(f"token_latents {latent_dim}".encode()).hexdigest()
         codebook_hash = hashlib.sha256(b"songbloom.model.sketch_symbols").hexdigest()
     else:
-        vae_hash = model.info["sha256"]["vae.safetensors"]
-        codebook_hash = model.info["codebook_hash"]
-        latent_dim = model.config.latent_dim
+        info = read_info(codecs)
+        vae_hash, codebook_hash = info["sha256"]["vae.safetensors"], info["codebook_hash"]
+        latent_dim = info["config"]["latent_dim"]
     return DatasetHeader("release", vae_hash, codebook_hash, NUM_CODES, latent_dim)

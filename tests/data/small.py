@@ -7,14 +7,14 @@ from typing import Any
 from songbloom.data.dataset import Dataset
 from songbloom.data.shards import TrainingSong, open_shards
 from songbloom.model.config import ModelConfig, preset
-from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
+from songbloom.model.sketch_symbols import score_to_tokens
 from songbloom.synth.score import compose
 from songbloom.training.synthetic import token_latents, training_song, write_dataset
 
 
 def nano_config(**changes: Any) -> ModelConfig:
-    """The nano preset, over the composed songs' sketch tokens."""
-    return dataclasses.replace(preset("nano"), **{"sketch_vocab_size": NUM_CODES, **changes})
+    """The nano preset."""
+    return dataclasses.replace(preset("nano"), **changes)
 
 
 def small_songs(count: int, seed: int = 0) -> list[TrainingSong]:

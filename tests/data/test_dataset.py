@@ -284,6 +284,29 @@ def test_data_of_another_model_are_refused(
     assert "songbloom prepare" in caught.value.hint
 
 
+def test_a_model_without_sketch_takes_any_codebook(folder: Path) -> None:
+    """What a model does not look at need not fit."""
+    config = nano_config(sketch_vocab_size=0, dit_inputs="hidden+context")
+    assert len(Dataset(open_shards(folder), config, codebook_hash="f00d")) == 4
+
+
+def test_subsets_keep_to_themselves(folder: Path) -> None:
+    """Parts of a dataset have their own tracks, references from these alone, and fingerprints."""
+    dataset = small_dataset(folder, reference="other", dropout=False)
+    whole = dataset.fingerprint
+    assert {sample.key for sample in samples(dataset, epochs=1)} == set(dataset.shards.ids)
+    parts = [dataset.subset([2, 0]), dataset.subset([1, 3], dropout=True)]
+    songs = [dataset.shards.read(i) for i in range(4)]
+    for part, own in zip(parts, ((0, 2), (1, 3)), strict=True):
+        keys = [dataset.shards.ids[i] for i in own]
+        assert [part.sample(i, epoch=0, seed=0).key for i in range(len(part))] == keys
+        for sample in samples(part, epochs=8):
+            if sample.conditions.reference is not None:
+                assert place(songs, sample.conditions.reference)[0] in keys
+    assert (parts[0].dropout, parts[1].dropout) == (False, True)
+    assert len({whole, dataset.fingerprint, *(part.fingerprint for part in parts)}) == 3
+
+
 def test_the_models_own_hashes_are_accepted(folder: Path) -> None:
     """Equal hashes pass."""
     header = open_shards(folder).info.header

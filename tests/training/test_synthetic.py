@@ -1,0 +1,60 @@
+"""Composed songs as a dataset."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from songbloom.data.shards import open_shards, verify
+from songbloom.hub import EMBEDDED_FOLDER
+from songbloom.model.checkpoint import read_info
+from songbloom.model.sketch_symbols import score_to_tokens
+from songbloom.synth.score import compose
+from songbloom.training.synthetic import clip_starts, token_latents, write_dataset
+
+SEEDLING = EMBEDDED_FOLDER / "seedling"
+
+
+def test_the_same_songs_are_the_same_bytes(tmp_path: Path) -> None:
+    """Songs depend on the seed alone, and more songs begin with the fewer."""
+    first, again, other, more = (
+        write_dataset(tmp_path / name, songs=songs, seed=seed, num_lines=1)
+        for name, songs, seed in (("a", 2, 0), ("b", 2, 0), ("c", 2, 1), ("d", 3, 0))
+    )
+    assert first == again != other
+    assert verify(tmp_path / "a") == []
+    songs = [open_shards(tmp_path / name).read(1) for name in ("a", "d")]
+    assert np.array_equal(songs[0].latents, songs[1].latents) and more.songs == 3
+    assert np.array_equal(songs[0].sketch, score_to_tokens(compose(0, 1, num_lines=1)))
+
+
+def test_clips_lie_within_the_song() -> None:
+    """Every song of any length has clips, none longer than ten seconds nor beyond the end."""
+    for frames in (1, 2, 3, 30, 749, 750, 4000):
+        starts, length = clip_starts(frames)
+        assert starts and 1 <= length <= 250 and starts[-1] + length <= frames
+
+
+def test_latents_tell_tokens_apart() -> None:
+    """The latents of a held token lie near its own direction: there is something to learn."""
+    sketch = np.repeat([3, 700, 3, 1200], 40)
+    latents = token_latents(sketch, 64, seed=0).astype(np.float64)
+    means = [latents[40 * i + 10 : 40 * i + 30].mean(axis=0) for i in range(4)]
+    assert np.corrcoef(means[0], means[2])[0, 1] > 0.95
+    assert abs(np.corrcoef(means[0], means[1])[0, 1]) < 0.5
+
+
+@pytest.mark.skipif(not SEEDLING.is_dir(), reason="the embedded model is not installed")
+def test_songs_are_sung_for_a_models_own_codecs(tmp_path: Path) -> None:
+    """With codecs the dataset names their hashes; sung, its latents are their VAE's."""
+    pytest.importorskip("pyworld")
+    pytest.importorskip("espeakng_loader")
+    info = write_dataset(tmp_path / "d", songs=1, num_lines=1, codecs=SEEDLING, sung=True)
+    model = read_info(SEEDLING)
+    assert info.header.vae_hash == model["sha256"]["vae.safetensors"]
+    assert info.header.codebook_hash == model["codebook_hash"]
+    song = open_shards(tmp_path / "d").read(0)
+    start, clip = song.reference_starts[1], song.references[1]
+    # The clip is of the mono mix, so it is near the song's own latents and not equal to them.
+    window = song.latents[start : start + len(clip)].astype(np.float64)
+    assert 0.5 < np.corrcoef(clip.astype(np.float64).ravel(), window.ravel())[0, 1] < 1
