@@ -47,19 +47,21 @@ def fix(text: str, limits: Limits = lint.ANY_MODEL, source: str = "lyrics") -> s
     Text without errors and warnings, or where nothing can be made better, comes back as it is:
     `fix(fix(text)) == fix(text)`.
     """
-    serious = _num_serious(text, limits, source)
+    best, serious = text, _num_serious(text, limits, source)
     for _ in range(_ROUNDS):
         mended = _mend_once(text, limits, source) if serious else text
-        remaining = _num_serious(mended, limits, source)
-        if remaining >= serious:
+        if mended == text:
             break
-        text, serious = mended, remaining
-    return text
+        text, remaining = mended, _num_serious(mended, limits, source)
+        if remaining < serious:
+            best, serious = text, remaining
+    return best
 
 
 def mend(lyrics: Lyrics, limits: Limits = lint.ANY_MODEL) -> Lyrics:
     """The lyrics with everything mended that does not need the text."""
-    sections = [_mend_section(section) for section in _with_rising_times(lyrics.sections)]
+    longest = math.inf if lint.has_times(lyrics) else lint.MOST_INSTRUMENTAL
+    sections = [_mend_section(s, longest) for s in _with_rising_times(lyrics.sections)]
     kept = [s for s in sections if s.lines or s.tag in NON_VOCAL_TAGS]
     most = lint.most_sentences(limits)
     parts = [part for s in tag_choruses(kept) for part in _split_section(s, most)]
@@ -77,15 +79,11 @@ def _mend_once(text: str, limits: Limits, source: str) -> str:
     try:
         lyrics = parse(text, source, format=format, convention=convention, frontend=frontend)
         lyrics = mend(lyrics, limits)
-        if format in _TIMED and not _has_times(lyrics):
+        if format in _TIMED and not lint.has_times(lyrics):
             format = "text"
         return write(lyrics, format, convention=convention)
     except SongBloomError:
         return text
-
-
-def _has_times(lyrics: Lyrics) -> bool:
-    return any(line.start is not None for s in lyrics.sections for line in s.lines)
 
 
 def _respell_tags(text: str, format: Format, limits: Limits, source: str) -> str:
@@ -116,16 +114,16 @@ def _respell_label(match: re.Match[str]) -> str:
 # ---------------------------------------------------------------- sections and lines
 
 
-def _mend_section(section: Section) -> Section:
-    """A name that is no tag goes; lines of signs alone go; a part without words gets shorter."""
+def _mend_section(section: Section, longest: float) -> Section:
+    """A name that is no tag goes; lines of signs alone go; a long part without words is cut."""
     tag, name = section.tag, section.name
     if name and not tag_of(name):
         tag, name = nearest_tag(name) or tag, ""
     if section.lines and tag in NON_VOCAL_TAGS:
         tag = section.tag
     lines = tuple(part for line in map(_mend_line, section.lines) for part in _split_line(line))
-    lines = tuple(line for line in lines if count(line.text))
-    repeats = section.repeats if lines else min(section.repeats, int(lint.MOST_INSTRUMENTAL))
+    lines = tuple(line for line in lines if any(map(str.isalnum, line.text)))
+    repeats = section.repeats if lines else int(min(section.repeats, longest))
     return replace(section, tag=tag, name=name, lines=lines, repeats=repeats)
 
 

@@ -26,7 +26,7 @@ RULES = READING_RULES | {
     "double-space": "Two spaces in the one line: the model hears an empty symbol.",
     "forbidden-punctuation": "A mark that separates sections or sentences stands inside a line.",
     "long-instrumental": "A part without words of more than half a minute.",
-    "missing-tags": "A block that returns is no chorus; a chorus is what returns.",
+    "missing-tags": "Lines that return and are not tagged as the chorus.",
     "overlong-line": "A line of more syllables than are sung in one breath.",
     "overlong-section": "More sentences in a section than the model counts.",
     "too-long": "The song is estimated longer than the model sings.",
@@ -36,7 +36,7 @@ RULES = READING_RULES | {
 
 # The longest of the 516 lines behind benchmarks/recordings.csv has 18.
 MOST_SYLLABLES = 30
-MOST_INSTRUMENTAL: Seconds = 30
+MOST_INSTRUMENTAL = 30  # seconds
 
 # What separates sections and sentences, or becomes such a mark in the release front end.
 FORBIDDEN = re.compile(r"[,;:/·、，；：$\[\]【】]|(?<!\.)\.(?=[^\s.])")
@@ -75,6 +75,8 @@ def check(
         except SongBloomError as error:
             return [unreadable(error, source)]
     findings = [*lyrics.findings, *_missing_tags(lyrics), *_double_spaces(lyrics)]
+    if not has_times(lyrics):
+        findings += _long_parts(lyrics)
     for section in lyrics.sections:
         findings += _section_findings(section, limits)
     findings += _fit_findings(lyrics, limits)
@@ -112,11 +114,20 @@ def _double_spaces(lyrics: Lyrics) -> Iterator[Finding]:
         yield Finding(place, "double-space", "info", message, "write one")
 
 
+def _long_parts(lyrics: Lyrics) -> Iterator[Finding]:
+    for section in lyrics.sections:
+        if not section.lines and section.repeats > MOST_INSTRUMENTAL:
+            message = f"[{section.tag}] stands for {section.repeats} s without words"
+            fix = f"make it {MOST_INSTRUMENTAL} s or less"
+            yield Finding(section.place, "long-instrumental", "warning", message, fix)
+
+
+def has_times(lyrics: Lyrics) -> bool:
+    """Whether some line has a time; such lyrics are of a song that was sung."""
+    return any(line.start is not None for s in lyrics.sections for line in s.lines)
+
+
 def _section_findings(section: Section, limits: Limits) -> Iterator[Finding]:
-    if not section.lines and section.repeats > MOST_INSTRUMENTAL:
-        message = f"[{section.tag}] stands for {section.repeats} s without words"
-        fix = f"{MOST_INSTRUMENTAL:.0f} are much"
-        yield Finding(section.place, "long-instrumental", "warning", message, fix)
     most = most_sentences(limits)
     if (sentences := sum(map(num_sentences, section.texts))) > most:
         message = f"[{section.tag}] has {sentences} sentences; the model counts {most}"
@@ -163,8 +174,9 @@ def _fit_findings(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
         symbols = num_symbols(lyrics.line, limits.frontend)
         if symbols > limits.lyric_length:
             place = _last_heard(lyrics, limits)
-            heard = f"the model hears {limits.lyric_length:.0f}, up to row {place.row}"
-            message = f"{symbols} symbols; {heard}"
+            message = (
+                f"{symbols} symbols; the model hears {limits.lyric_length:.0f}, up to this row"
+            )
             yield Finding(place, "too-many-symbols", "error", message, _cut_fix(lyrics, limits))
     seconds = song_seconds(lyrics)
     if seconds > limits.max_duration:
@@ -179,9 +191,9 @@ def _cut_fix(lyrics: Lyrics, limits: Limits, most_shown: int = 8) -> str:
     places = cuts(lyrics, limits)
     if not places:
         return "shorten it"
-    rows = ", ".join(str(place.row) for place in places[:most_shown])
-    rows += ", …" if len(places) > most_shown else ""
-    return f"make {len(places) + 1} songs: cut before row {rows}"
+    rows = [f"{p.row}:{p.column}" if p.column > 1 else str(p.row) for p in places[:most_shown]]
+    rows += ["…"] if len(places) > most_shown else []
+    return f"make {len(places) + 1} songs: cut before row {', '.join(rows)}"
 
 
 def num_symbols(line: str, frontend: str) -> int:
@@ -205,9 +217,10 @@ def cuts(lyrics: Lyrics, limits: Limits) -> tuple[Place, ...]:
 def _uncut(lyrics: Lyrics, limits: Limits) -> Iterator[Section]:
     """The sections; one that fits nowhere as its lines, each a section of its own."""
     for section in lyrics.sections:
-        if _exceeds(section_seconds(section), _symbols(section, limits), limits):
+        too_much = _exceeds(section_seconds(section), _symbols(section, limits), limits)
+        if section.lines and too_much:
             places = [section.place, *(line.place for line in section.lines[1:])]
-            for line, place in zip(section.lines, places, strict=False):
+            for line, place in zip(section.lines, places, strict=True):
                 yield replace(section, lines=(line,), place=place)
         else:
             yield section

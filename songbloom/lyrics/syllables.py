@@ -7,6 +7,7 @@ words that the lexicon lacks, in whatever language, count their groups of vowels
 import functools
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from songbloom.lyrics import lexicon
 from songbloom.lyrics.numbers import spell_numbers
@@ -38,14 +39,13 @@ def count(text: str) -> int:
 def _in_word(word: str) -> int:
     """At least one: a word without vowels ("hmm", "brr") is sung on its consonants."""
     word = word.replace("’", "'").replace("ʼ", "'").lower()
-    phones = lexicon.lookup(word)
-    if phones:
-        return max(1, _in_phonemes(phones))
+    if phones := lexicon.lookup(word):
+        return _in_phonemes(phones)
     plain = unicodedata.normalize("NFD", word)
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     return max(1, len(_VOWELS.findall(plain)))
 
 
-def _in_phonemes(symbols: tuple[str, ...] | list[str]) -> int:
-    """Vowels and finals, the symbols that carry a stress or a tone."""
-    return sum(symbol[-1].isdigit() for symbol in symbols)
+def _in_phonemes(symbols: Sequence[str]) -> int:
+    """Vowels and finals, the symbols that carry a stress or a tone; at least one, if any."""
+    return max(min(1, len(symbols)), sum(symbol[-1].isdigit() for symbol in symbols))
