@@ -75,8 +75,8 @@ def check(
     files: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...",
-            help="Lyrics in any format; - for standard input.",
+            metavar="FILE",
+            help="Lyrics in any format, one file or more; - for standard input.",
             show_default=False,
         ),
     ],
