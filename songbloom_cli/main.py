@@ -99,7 +99,12 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """The entry point of the `songbloom` program."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "SONGBLOOM_LAUNCH_FOLDER" in os.environ:  # a worker of `train`: see there
+        from songbloom.training.launch import finish
+
+        code = finish(code)
+    sys.exit(code)
 
 
 def _global_first(args: Sequence[str]) -> list[str]:

@@ -159,7 +159,9 @@ class PlainEngine:
             return cast(nn.Module, fully_shard(self.model))
         if world_size() > 1:
             devices = [self.device] if self.device.type == "cuda" else None
-            return DistributedDataParallel(self.model, device_ids=devices)
+            return DistributedDataParallel(
+                self.model, device_ids=devices, gradient_as_bucket_view=True
+            )
         return self.model
 
     def losses(self, batch: Batch, draws: FlowDraws, *, last: bool) -> Losses:

@@ -449,9 +449,9 @@ def _memory(model: ModelConfig, settings: PlanSettings, frames: Frames, total: i
 
 
 def _plain_state(model: ModelConfig, settings: PlanSettings, total: int) -> dict[str, int]:
-    """fp32 weights, which are AdamW's master copy, under autocast. DDP exchanges gradients through
-    a second copy of them. Under full sharding two blocks are whole at a time, the rest of the model
-    all along, and gradients stay whole over the micro batches of a step."""
+    """fp32 weights, which are AdamW's master copy, under autocast. DDP's gradients are views of
+    what it exchanges. Under full sharding two blocks are whole at a time, the rest of the model all
+    along, and gradients stay whole over the micro batches of a step."""
     ranks, trained = settings.gpus, _trained(settings, total)
     sharded = settings.sharding == "full" and ranks > 1
     share = ranks if sharded else 1
@@ -463,7 +463,7 @@ def _plain_state(model: ModelConfig, settings: PlanSettings, total: int) -> dict
         "gradients": 4 * trained // (share if settings.accumulation == 1 else 1),
         "optimizer": 8 * trained // share,
         "ema": 4 * trained // share if settings.ema else 0,
-        "buffers": 4 * (gathered if sharded else trained if ranks > 1 else 0),
+        "buffers": 4 * gathered if sharded else 0,
     }
 
 

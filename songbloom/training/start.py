@@ -109,6 +109,7 @@ def make_plan(settings: Settings, ranks: int, gpu: str | None, *, on_gpu: bool) 
             ema=train.ema_decay > 0,
             max_steps=train.max_steps or train.steps,
             keep=train.keep,
+            trainable=_lora_parameters(train.lora, model) if train.lora else None,
             memory=_memory_here() // ranks if name == "cpu" else None,
         ),
     )
@@ -130,7 +131,9 @@ def work(
 
     from songbloom.training.trainer import train
 
-    device = torch.device("cuda", ranks.local_rank if ranks else 0) if on_gpu else None
+    # A batch system may show each of its tasks one GPU alone.
+    index = ranks.local_rank % torch.cuda.device_count() if on_gpu and ranks else 0
+    device = torch.device("cuda", index) if on_gpu else None
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
     if device is not None:
         torch.cuda.set_device(device)
@@ -143,6 +146,11 @@ def work(
         return train(job, device or torch.device("cpu"), on_event)
     finally:
         dist.destroy_process_group()
+
+
+def _lora_parameters(rank: int, model: ModelConfig) -> int:
+    """A and B of the default targets, q and v, in every layer of the sketch transformer."""
+    return 2 * model.ar_layers * rank * 2 * model.dim
 
 
 def _gpus_here() -> int:

@@ -64,6 +64,7 @@ class Trainer:
         for message in self.product.warnings:
             self.on_event({"event": "warning", "message": message})
         self._tune_blocks()
+        self._trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         self.engine = build_engine(self.model, self._engine_settings(), device)
         self.state = TrainState(zero=self.settings.zero)
         self._resume()
@@ -224,12 +225,11 @@ class Trainer:
         )
 
     def _facts(self) -> Event:
-        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         return {
             "run": str(self.run.folder),
             "songs": len(self.dataset),
             "held_out": 0 if self.held_out is None else len(self.held_out),
-            "trained_parameters": trained,
+            "trained_parameters": self._trained,
             "ranks": world_size(),
             "device": self.device.type,
             "dtype": self._dtype,
@@ -249,6 +249,7 @@ class Trainer:
             frames=frames,
             world_size=world_size(),
             peak_tflops=peak,
+            trained=self._trained / sum(p.numel() for p in self.model.parameters()),
         )
 
     def _due(self, every: int) -> bool:
