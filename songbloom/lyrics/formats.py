@@ -196,7 +196,8 @@ def _draft(text: str, source: str, repeats: int, format: Format, convention: Con
         return Draft(*subtitles.read_subtitles(rows, repeats, vtt=format == "vtt"))
     if format == "jsonl":
         # Not splitlines: JSON text may hold other line separators.
-        return Draft(*jsonl.read_jsonl(text.replace("\r", "\n").split("\n"), source, repeats))
+        rows = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        return Draft(*jsonl.read_jsonl(rows, source, repeats))
     return Draft(*plain.read_plain(rows, repeats))
 
 

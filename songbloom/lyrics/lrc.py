@@ -130,10 +130,11 @@ class _Reader:
         return stamps, at
 
     def _timed(self, rest: str, place: Place, stamps: list[Seconds]) -> None:
-        rest = _INLINE_STAMP.sub(r"<\1>", rest)
+        # Where words have stamps in square brackets, the line's is that of the first word.
+        rest, num_inline = _INLINE_STAMP.subn(r"<\1>", rest)
         if has_bad_stamp(rest):
             self._find("bad-time", place, "a word with a stamp that is no time", "write <mm:ss.xx>")
-        text, words = read_word_stamps(rest)
+        text, words = read_word_stamps(rest, stamps[0] if num_inline else None)
         if not is_words(text) and not read_tag_line(text):
             text, words = "", ()
         for stamp in stamps:

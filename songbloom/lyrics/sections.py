@@ -6,6 +6,7 @@ left; here rows become headings and lines, and a heading is written so that it r
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 from songbloom.lyrics.document import Finding, Line, Place, Section, Word
@@ -16,7 +17,7 @@ from songbloom.lyrics.tags import (
     counted_name,
     nearest_tag,
     read_tag_line,
-    tag_inside,
+    tags_inside,
 )
 from songbloom.units import Seconds
 
@@ -119,16 +120,19 @@ class _Reader:
 
     def split(self, row: Row) -> Iterator[Row]:
         """A row with tags between its words as several."""
-        found = read_tag_line(row.text) if "[" in row.text[1:] else None
-        at = len(row.text) - len(found.rest) if found else 0
-        while (inside := tag_inside(row.text, at + 1)) is not None:
-            place = row.place.moved(inside)
-            self._find("tag-inside-line", place, "a tag between words", "put it on its own line")
-            yield row._replace(text=row.text[:inside].rstrip(" ,"), end=None)
-            row = Row(row.text[inside:], place, None, row.end)
-            found = read_tag_line(row.text)
-            at = len(row.text) - len(found.rest) if found else 0
-        yield row
+        cuts = tags_inside(row.text) if "[" in row.text else []
+        for start, end in zip_longest([0, *cuts], cuts):
+            place = row.place.moved(start)
+            if start:
+                self._find("tag-inside-line", place, "a tag between words", "put it on its own row")
+            text = row.text[start:end].rstrip(" ,") if end else row.text[start:]
+            yield row._replace(
+                text=text,
+                place=place,
+                start=None if start else row.start,
+                end=None if end else row.end,
+                words=() if cuts else row.words,
+            )
 
     def open(self, heading: TagLine, row: Row) -> None:
         """Each tag starts a section; the same without words directly again lengthens it."""
@@ -170,7 +174,9 @@ class _Reader:
                 self.end = row.start
             self.close()
         at = max(0, row.text.rfind(text))
-        words = tuple(word for word in row.words if word.text in text)
+        words = row.words
+        if heading:
+            words = tuple(word for word in words if not read_tag_line(word.text))
         line = Line(" ".join(text.split()), row.start, row.end, words, row.place.moved(at))
         self.lines.append(line)
 
@@ -212,12 +218,9 @@ class _Reader:
 
 def with_lengths(sections: Sequence[Section], repeats: int) -> tuple[Section, ...]:
     """Parts without words made as long as the times around them say."""
-    lengths = [
-        section.repeats or _length(sections, number) or repeats
-        for number, section in enumerate(sections)
-    ]
     return tuple(
-        replace(section, repeats=length) for section, length in zip(sections, lengths, strict=True)
+        section if section.repeats else replace(section, repeats=_length(sections, n) or repeats)
+        for n, section in enumerate(sections)
     )
 
 

@@ -1,5 +1,6 @@
 """What of a line reaches the singer: the text for the one line, and what nobody can say."""
 
+import functools
 import unicodedata
 
 from songbloom.lyrics.document import Finding, Line
@@ -13,6 +14,7 @@ _UNREAD_SYMBOLS = frozenset("&@%+=€¥")  # people say them, the released front
 _MOST_NAMED = 12  # characters in one message
 
 
+@functools.lru_cache(maxsize=1 << 8)
 def sung_text(line: str) -> str:
     """A line as it goes into the one-line format.
 

@@ -98,12 +98,15 @@ def counted_name(name: str) -> tuple[str, int]:
     return name, 0
 
 
-def tag_inside(line: str, start: int = 1) -> int | None:
-    """Where, from `start`, a known tag in square brackets stands in a line of words."""
-    for match in _INSIDE.finditer(line, start):
+def tags_inside(line: str) -> list[int]:
+    """Where known tags in square brackets stand behind words, and so begin a section."""
+    found, end = [], 0
+    for match in _INSIDE.finditer(line):
         if _plain(match[1]) in TAG_OF_NAME:
-            return match.start()
-    return None
+            if line[end : match.start()].strip(_MARKUP + _BETWEEN_TAGS):
+                found.append(match.start())
+            end = match.end()
+    return found
 
 
 def visible(text: str) -> str:
@@ -156,6 +159,7 @@ def _is_short(name: str) -> bool:
     return len(_plain(name).split(" ")) <= 2
 
 
+@functools.lru_cache(maxsize=1 << 10)
 def _plain(name: str) -> str:
     """Lower case, without numbers, performers' names and punctuation: "Pre-Chorus 2: Ann"."""
     head = _EXTRAS.split(name.strip().lower(), maxsplit=1)[0]
