@@ -98,8 +98,8 @@ def _check_lyrics(
 
 
 def _check_codebook(folder: Path, info: dict[str, Any], codebook_hash: str) -> None:
-    theirs = info.get("codebook_hash")
-    if theirs is None:
+    theirs = str(info.get("codebook_hash", "unknown"))
+    if theirs == "unknown":
         raise SongBloomError(
             f"{folder}: its sketch codebook is unknown, so it cannot be fine-tuned on newly "
             "extracted tokens: the same token would mean something else",

@@ -8,7 +8,6 @@ hash of the base's weights. D_in and D_out are the widths of the linear layer, r
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from songbloom.errors import MissingAssetError, SongBloomError, UsageError
-from songbloom.files import atomic_path, sha256, write_text
+from songbloom.files import sha256, write_text
 from songbloom.model.checkpoint import (
     check_keys,
+    copy_sketch_codec,
     load_model,
     load_tensors,
     save_model,
@@ -227,7 +227,7 @@ def merge_model(
     model = load_model(base, device=torch.device("cpu"))
     config = load_lora(model.songbloom, adapter, model.info)
     merge_lora(model.songbloom)
-    _copy_codec(base, output)
+    copy_sketch_codec(base, output)
     notice = base / "NOTICE.txt"
     return save_model(
         output,
@@ -249,14 +249,6 @@ def merge_model(
         vae_info=model.info["vae"],
         notice=notice.read_text("utf-8") if notice.exists() else "",
     )
-
-
-def _copy_codec(base: Path, output: Path) -> None:
-    """The sketch codec's files, where the model has one."""
-    for file in ("sketch.safetensors", "sketch.json"):
-        if (base / file).exists():
-            with atomic_path(output / file) as temporary:
-                shutil.copyfile(base / file, temporary)
 
 
 def _insert(model: SongBloom, config: LoraConfig) -> list[LoraLinear]:

@@ -8,7 +8,7 @@ import torch
 from model.small import largest, random_batch, random_conditions, seeded, small_config, small_model
 
 from songbloom.errors import UsageError
-from songbloom.model.config import ABLATIONS, ModelConfig, preset
+from songbloom.model.config import ABLATIONS, ModelConfig, preset, preset_values
 from songbloom.model.layers import rope_table
 from songbloom.model.patches import patchify
 from songbloom.model.songbloom import SongBloom
@@ -193,6 +193,8 @@ def test_presets_are_the_files() -> None:
 def test_a_row_changes_one_thing(name: str) -> None:
     """Beside its own keys every row is the base, trains on 512 frames, and says what it is."""
     row, base = preset(f"ablations/{name}").to_dict(), preset("ablations/base").to_dict()
+    trained = [preset_values(f"ablations/{n}")["train"] for n in (name, "base")]
+    assert trained[0] == trained[1]
     changed = {key for key in base if row[key] != base[key]}
     assert changed == {
         "base": set(),

@@ -1,6 +1,7 @@
 """--init-from: the same weights, or a refusal that names both sides."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,14 @@ def test_an_imported_release(mini_folder: Path, mini: Model) -> None:
         assert torch.equal(weight, loaded[name]) != drawn, name
 
 
+def test_codebook_that_is_called_unknown(folder: Path, tmp_path: Path) -> None:
+    """A model that was trained on tokens of an unknown codebook says so, and is refused as well."""
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    info = json.loads((copy / "model.json").read_text("utf-8"))
+    (copy / "model.json").write_text(json.dumps({**info, "codebook_hash": "unknown"}), "utf-8")
+    refused(copy, small_config(), "unknown")
+
+
 def test_reset_sketch(folder: Path) -> None:
     """Embedding and head come from the generator alone, at the size of the new codebook; all other
     weights are the folder's."""
@@ -156,10 +165,7 @@ def test_another_lyric_table(folder: Path, cut: int) -> None:
 
 def test_altered_folder(folder: Path, tmp_path: Path) -> None:
     """A folder whose files are not those it was saved with is refused before anything is read."""
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in folder.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     (copy / "vocabulary.json").write_text(json.dumps([""]), "utf-8")
     with pytest.raises(SongBloomError, match="altered"):
         start(copy, small_config())
