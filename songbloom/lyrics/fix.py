@@ -47,6 +47,7 @@ def fix(text: str, limits: Limits = lint.ANY_MODEL, source: str = "lyrics") -> s
     Text without errors and warnings, or where nothing can be made better, comes back as it is:
     `fix(fix(text)) == fix(text)`.
     """
+    limits = replace(limits, max_duration=math.inf, lyric_length=math.inf)  # nothing is cut off
     best, serious = text, _num_serious(text, limits, source)
     for _ in range(_ROUNDS):
         mended = _mend_once(text, limits, source) if serious else text
