@@ -1,4 +1,4 @@
-"""The released front end, quirk by quirk. What it gives is the specification, not what is right."""
+"""The released front end: equal on its reference, total, light. Its quirks have their own file."""
 
 import json
 import subprocess
@@ -21,65 +21,6 @@ PAIRS = json.loads((Path(__file__).parent / "data" / "g2p_reference.json").read_
 def test_equals_the_released_front_end(pair):
     """All reference strings come out symbol for symbol."""
     assert phonemes(pair["in"]) == pair["out"]
-
-
-@pytest.mark.parametrize(
-    ("text", "symbols"),
-    [
-        # split at single spaces; a symbol of the vocabulary passes through, case matters
-        ("a A I I. my My by N", "a EY1 I AY1 . my M AY1 by N"),
-        ("[verse]  [chorus]", "[verse]  [chorus]"),
-        ("[Verse] [solo]", "V ER1 S S OW1 L OW2"),
-        ("", ""),
-        # only single spaces split: a tab sticks words together, a line end is a full stop
-        ("hello\nworld", "HH AH0 L OW1 . W ER1 L D"),
-        # full-width and foreign punctuation
-        ("你：好；吗，呢、吧·啊/呀。", "n i3 , h ao3 , m a5 , n e5 , b a5 , AA a5 , y a5 ."),
-        ("go！？...~～—", "G OW1 ! ? … … … -"),
-        ("$5", ". F AY1 V"),
-        # scripts that nobody reads vanish, their place stays
-        ("한국어 ひらがな Привет", "  "),
-        # accents fall off, other signs vanish
-        ("café naïve rock&roll", "K AH0 F EY1 N AY2 IY1 V R AA1 K R OW1 L"),
-        # an apostrophe outside a word is "-"
-        ("'night", "- N AY1 T"),
-        ("dancin'", "D AE1 N S IH0 N -"),
-        # digits are English, even in Chinese
-        ("3个", "TH R IY1 g e5"),
-        ("2024", "T W EH1 N T IY0 T W EH1 N T IY0 F AO2 R"),
-        ("1st", "F ER1 S T"),
-        # i.e. and e.g. are cut apart at the full stops
-        ("e.g.", "IY1 . JH IY1 ."),
-        # deleted and short unknown words are spelled
-        ("AI OS KTV", "EY1 AY1 OW1 EH1 S K EY1 T IY1 V IY1"),
-        # compounds are taken apart
-        ("OpenAI", "OW1 P AH0 N EY1 AY1"),
-        ("3pm", "TH R IY1 P IY1 EH1 M"),
-        # possessives of unknown owners
-        ("zorbek's", "Z AO1 R B EH1 K S"),
-        # heteronyms: what a tagger says of the bare word
-        ("read record used", "R EH1 D R EH1 K ER0 D Y UW1 Z D"),
-        # Mandarin: glides, zero initials, buzzed vowels
-        ("爱鹅哦月远云王", "AA ai4 EE e2 OO o5 y ve4 y van3 y vn2 w ang2"),
-        ("自是知", "z i04 sh ir4 zh ir1"),
-        ("嗯呣", "EE en1 m u3"),
-        # traditional characters are read as simplified ones
-        ("愛你們", "AA ai4 n i3 m en5"),
-        # tone sandhi: third tones, 不, 一, neutral endings, doubled words
-        ("你好", "n i2 h ao3"),
-        ("不是", "b u2 sh ir4"),
-        ("看不懂", "k an4 b u5 d ong3"),
-        ("一个", "y i2 g e5"),
-        ("一天", "y i4 t ian1"),
-        ("第一", "d i4 y i1"),
-        ("听一听", "t ing1 y i5 t ing1"),
-        ("朋友", "p eng2 y ou5"),
-        ("妈妈", "m a1 m a5"),
-        ("女子", "n v2 z i03"),
-    ],
-)
-def test_quirk(text, symbols):
-    assert phonemes(text) == symbols
 
 
 @pytest.mark.parametrize(
