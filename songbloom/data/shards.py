@@ -15,13 +15,16 @@ which exist and how long the index is, so a killed writer loses the shard in fli
 the same songs again give the same bytes. Tracks are numbered in order of their ids and the dataset
 hash is over the songs' hashes in that order: who wrote what when, and where it lies, is not in it.
 
-Why safetensors: any tool opens it, it needs nothing to install, it cannot run code, and read
-through a memory map it is as fast as a bare one. Warm, 600 songs of 1500-6000 frames in random
-order, one core, each song copied out; against a raw file (5.0 GB/s) in the same run: safetensors
-through a map .97, through its own `safe_open` .80, Arrow IPC 1.12, Parquet .02 (it decodes);
-from a cold disk all but Parquet (.17) within .05 of the raw file. MosaicML's MDS had .27 warm in an
-earlier run and wants torchvision and numpy < 2.2. Arrow would gain nothing that a training step
-notices and costs a dependency of 150 MB.
+Why safetensors: every tool opens it, there is nothing to install, it cannot run code, and read
+through a memory map it is as fast as a bare one. 600 songs of 1500 to 6000 frames copied out in
+random order by one core, against one raw file in the same run (benchmarks/formats.py), warm at
+5.0 GB/s: safetensors through a map .99, through its own `safe_open` .79, Arrow IPC 1.15, Parquet
+.03. Cold they all wait for the disk, but for Parquet (.18). What Arrow gains no training step would
+notice, and it costs an install of 150 MB. MosaicML's MDS, measured before, had .27 warm, and wants
+torchvision and numpy < 2.2.
+
+The index is lines of JSON because these stream, append and open everywhere: 1.5 million are 305 MB,
+held in 270 MB of memory (benchmarks/loader.py --rows 1500000).
 """
 
 import dataclasses
