@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,10 +30,11 @@ class Stage:
     requests: list[Request]
 
 
-def make_model(folder: Path, *, end_bias: float = 0.0) -> None:
+def make_model(folder: Path, *, end_bias: float = 0.0, **changes: Any) -> None:
     """Random weights, patches of 4 frames, a narrow VAE; `end_bias` makes songs end early."""
     sampling = SamplingConfig(num_steps=3, top_k=20, max_duration=0.8)
-    model = small_model(reference_frames=25, lyric_length=64, sampling=sampling)
+    sizes = {"reference_frames": 25, "lyric_length": 64, "sampling": sampling}
+    model = small_model(**{**sizes, **changes})
     model.sketch_lm.head[2].bias.data[-1] = end_bias
     torch.manual_seed(2)
     vae = OobleckVAE(OobleckConfig(channels=4, multipliers=(1, 1, 1, 1, 1), latent_dim=8))

@@ -1,16 +1,21 @@
 """Generation follows every option of the model: what the DiT sees, no sketch, patches, prefix."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from generation.conftest import Stage, make_model
 from generation.naive import NaiveSong, sing
 from model.small import largest, random_conditions, small_model
 from torch import Tensor
 
+from songbloom.generation.bundle import read_bundle, rerender
 from songbloom.generation.draws import CounterDraws
 from songbloom.generation.engine import generate_patches
+from songbloom.generation.options import GenerateOptions
+from songbloom.generation.song import generate, plan
 from songbloom.model.conditioning import Conditions
 from songbloom.model.config import SamplingConfig
 from songbloom.model.songbloom import SongBloom
@@ -111,3 +116,21 @@ def test_last_patch_is_cut_where_the_song_ends(patch_size: int) -> None:
         assert len(part[0]) == len(whole[0]) // patch_size * patch_size
         longer += len(whole[0]) > len(part[0])
     assert longer, "some song must end inside a patch"
+
+
+def test_a_song_without_sketch_as_files(stage: Stage, tmp_path: Path) -> None:
+    """A model without sketch sings a file of full length, whose bundle has no tokens, spreads its
+    lines over the song, and renders again to the same bytes; nobody is told that nothing is sung.
+    """
+    make_model(tmp_path / "model", **NO_SKETCH)
+    events: list[dict[str, Any]] = []
+    given = (stage.requests, tmp_path / "model", tmp_path / "song.wav", GenerateOptions())
+    (row,) = generate(*given, on_event=events.append)
+    assert row["seconds"] == plan(*given)["max_seconds_each"] == 0.8
+    assert not [event for event in events if event["event"] == "warning"]
+    bundle = read_bundle(Path(row["bundle"]))
+    assert (len(bundle.sketch), len(bundle.latents)) == (0, 20)
+    assert bundle.timeline["timing"] == "estimated"
+    assert bundle.timeline["sections"][-1]["end"] == bundle.timeline["duration_seconds"] == 0.8
+    again = rerender(bundle.folder, tmp_path / "again.wav", model_path=tmp_path / "model")
+    assert again["identical"]
