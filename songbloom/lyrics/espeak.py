@@ -53,6 +53,8 @@ _SOUNDS = {
 }  # fmt: skip
 _SWITCH = re.compile(r"(\([a-z-]+\))")  # to another language and back: (en)...(fr)
 _STRESS = "ˈˌ"
+_MARKS = {"ˈ": "ˈ", "": ""}
+_ENGLISH_MARKS = {"ˈ": "1", "ˌ": "2", "": "0"}
 
 _INITIALS = {
     **{x: x for x in ("b", "p", "m", "f", "d", "t", "n", "l", "k", "h", "z", "c", "s", "w")},
@@ -92,9 +94,8 @@ def _european(sound: str, language: str) -> str | None:
     plain = sound.strip(_STRESS + "-\u0329\u032f")  # a dash may be dropped in speech: je
     sounds = _SOUNDS.get(language, _SOUNDS["en"])
     symbols = sounds.get(plain) or sounds.get(plain.replace("ː", ""))
-    stressed = sound[0] in _STRESS
-    mark = ("1" if stressed else "0") if sounds is _SOUNDS["en"] else ("ˈ" if stressed else "")
-    return symbols and symbols.replace("%", mark)
+    marks = _ENGLISH_MARKS if sounds is _SOUNDS["en"] else _MARKS
+    return symbols and symbols.replace("%", marks.get(sound[0], marks[""]))
 
 
 def _cantonese(sounds: list[str], place: int) -> str | None:

@@ -11,25 +11,26 @@ from collections.abc import Callable
 
 from songbloom.errors import MissingAssetError, SongBloomError
 
-_VOWELS = "aiueoN"
+_VOWELS = frozenset("aiueoN")
+_WHISPERED = frozenset("AIUEO")
 _BREAKS = frozenset(("^", "$", "#", "_", "?", "!", "{", "}", "sp"))
 
 
 def pronounce(text: str) -> list[str]:
     """Symbols of a run of Japanese. `MissingAssetError` without the extra."""
-    symbols: list[str] = []
-    for phone in _reader()(text):
-        name, _, high = phone.partition(":")
-        if name == "unk":
-            raise SongBloomError(
-                f"lyrics: OpenJTalk cannot read all of '{text}'",
-                "Write it in kana, or add the word to a file for --lexicon.",
-            )
-        if name in _BREAKS:
-            continue
-        name = name.lower() if name in "AIUEO" else name
-        symbols.append(name + "^" if high == "1" and name in _VOWELS else name)
-    return symbols
+    phones = [phone.partition(":") for phone in _reader()(text)]
+    said = [(name, high) for name, _, high in phones if name not in _BREAKS]
+    if not said or any(name == "unk" for name, _ in said):
+        raise SongBloomError(
+            f"lyrics: OpenJTalk cannot read all of '{text}'",
+            "Write it in kana, or add the word to a file for --lexicon.",
+        )
+    return [_symbol(name, high == "1") for name, high in said]
+
+
+def _symbol(name: str, high: bool) -> str:
+    name = name.lower() if name in _WHISPERED else name
+    return f"{name}^" if high and name in _VOWELS else name
 
 
 @functools.cache

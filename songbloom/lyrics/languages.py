@@ -54,6 +54,15 @@ _CANTONESE = frozenset("嘅咗唔喺冇佢啲嚟哋乜嘢睇冧啱嗰咁嘥瞓�
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*'?")
 _ELISION = re.compile(r"(?:[jtldcnsm]|qu)'")
 
+# Latin letters that are no letter with an accent, as English spells them.
+SPELLED_LETTERS = str.maketrans(
+    {
+        **{"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "th", "þ": "th"},
+        **{"ẞ": "SS", "Æ": "Ae", "Œ": "Oe", "Ø": "O", "Ł": "L", "Đ": "D", "Ð": "Th", "Þ": "Th"},
+        **{"ı": "i", "ŋ": "ng"},
+    }
+)
+
 SAID = "\ue000"  # stands for what is said already: inline phonemes, words of the user's lexicon
 
 
@@ -84,7 +93,7 @@ def of_song(text: str, language: str | None = None) -> Voices:
     latin, han = _latin(text, least_share=_LEAST_SIGN_SHARE) or "en", _han(text)
     latin = language if language in _LATIN_LANGUAGES else latin
     han = language if language in _HAN_LANGUAGES else han
-    return Voices(latin, han, _most(text, latin, han))
+    return Voices(latin, han, _most(text, latin, han) or language or latin)
 
 
 def of_sentence(text: str, song: Voices, language: str | None = None) -> Voices:
@@ -104,23 +113,40 @@ def runs(sentence: str, voices: Voices) -> list[Run]:
     """
     pieces = [(kind, "".join(letters)) for kind, letters in itertools.groupby(sentence, script)]
     language_of = {"latin": voices.latin, "han": voices.han, "kana": "ja", "hangul": "ko"}
-    languages = [language_of.get(kind) for kind, _ in pieces]
-    found: list[Run] = []
+    languages = _with_digits([language_of.get(kind, kind) for kind, _ in pieces], voices.digits)
+    found: list[tuple[str, list[str]]] = []
     blank = ""
-    for place, (kind, text) in enumerate(pieces):
+    for language, (kind, text) in zip(languages, pieces, strict=True):
         if kind == "blank":
             blank = "-" if text == "-" else " "
             continue
         if kind == "said":
-            found += [Run("", letter) for letter in text]
+            found += [("", [letter]) for letter in text]
+        elif found and found[-1][0] == language:
+            found[-1][1].extend((blank, text))
         else:
-            language = languages[place] or _neighbour(languages, place) or voices.digits
-            if found and found[-1].language == language:
-                found[-1] = Run(language, found[-1].text + blank + text)
-            else:
-                found.append(Run(language, text))
+            found.append((language, [text]))
         blank = ""
-    return found
+    return [Run(language, "".join(texts)) for language, texts in found]
+
+
+def _with_digits(kinds: list[str], default: str) -> list[str]:
+    """The kinds of pieces with a language in the place of "digit"."""
+    before, after = _last_languages(kinds), _last_languages(kinds[::-1])[::-1]
+    languages = list(kinds)
+    for place, kind in enumerate(kinds):
+        if kind == "digit":
+            touching = (kinds[max(0, place - 1)], *kinds[place + 1 : place + 2])
+            near = (*touching, before[place], after[place])
+            languages[place] = next((x for x in near if x in LANGUAGES), default)
+    return languages
+
+
+def _last_languages(kinds: list[str]) -> list[str]:
+    """For each place the last language at or before it, "" where there is none."""
+    return list(
+        itertools.accumulate(kinds, lambda last, x: x if x in LANGUAGES else last, initial="")
+    )[1:]
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -140,15 +166,13 @@ _SCRIPTS: dict[str, Callable[[str], bool]] = {
     or "\U00020000" <= x <= "\U0003134f",
     "kana": lambda x: "\u3041" <= x <= "\u3096" or "\u30a1" <= x <= "\u30fa" or x == "ー",
     "hangul": lambda x: "\uac00" <= x <= "\ud7a3",
-    "latin": lambda x: unicodedata.name(x, "").startswith("LATIN"),
+    "latin": lambda x: ord(x) in SPELLED_LETTERS or _is_accented(x),
 }  # fmt: skip
 
 
-def _neighbour(languages: list[str | None], place: int) -> str | None:
-    """The language of the letters next to a digit: touching first, then before, then after."""
-    touching = languages[max(0, place - 1) : place + 2]
-    before, after = languages[:place][::-1], languages[place + 1 :]
-    return next(filter(None, [*touching, *before, *after]), None)
+def _is_accented(letter: str) -> bool:
+    base = unicodedata.normalize("NFD", letter)[0]
+    return base.isascii() and base.isalpha()
 
 
 def _latin(text: str, favourite: str = "en", least_share: float = 0.0) -> str | None:
@@ -182,7 +206,7 @@ def _han(text: str) -> str:
     return "yue" if cantonese and cantonese >= _LEAST_CANTONESE_SHARE * han else "zh"
 
 
-def _most(text: str, latin: str, han: str) -> str:
+def _most(text: str, latin: str, han: str) -> str | None:
     """The language that most of the song is in: words count in Latin letters, letters elsewhere."""
     kinds = [script(letter) for letter in text]
     counts = {
@@ -190,4 +214,5 @@ def _most(text: str, latin: str, han: str) -> str:
         han: kinds.count("han") + (kinds.count("kana") if han == "ja" else 0),
         "ko": kinds.count("hangul"),
     }
-    return max(counts, key=lambda language: counts[language])
+    most = max(counts, key=lambda language: counts[language])
+    return most if counts[most] else None

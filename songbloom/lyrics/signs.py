@@ -22,14 +22,13 @@ _SIGN_WORDS = {
 }
 _SINGULAR = {"dollars": "dollar", "euros": "euro", "pounds": "pound", "degrees": "degree"}
 
-_NUMBER = r"\d+(?:[.,]\d+)*"
-_PRICE = re.compile(rf"([$€£¥])\s?({_NUMBER})")
-_PERCENT = re.compile(rf"({_NUMBER})\s?%")
+_PRICE = re.compile(r"([$€£¥])\s?(\d+(?:[.,]\d+)*)")
+_PERCENT = re.compile(r"(?<![\d.,])(\d+(?:[.,]\d+)*)\s?%")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?!\d)")
-_DECIMAL = re.compile(r"(\d+)\.(\d+)")
+_DECIMAL = re.compile(r"(?<!\d)(\d+)\.(\d+)")
 _DECADE = re.compile(r"(?<!\d)(\d*[0-9]0)s(?![A-Za-z])")
-_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)(?![A-Za-z])")
+_ORDINAL = re.compile(r"(?<!\d)\d+(?:st|nd|rd|th)(?![A-Za-z])")
 _DIGITS = re.compile(r"\d+")
 
 

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from songbloom.errors import SongBloomError
 from songbloom.lyrics import english, espeak, japanese, korean, languages, lexicon, mandarin, signs
 from songbloom.lyrics.languages import SAID, Run
 from songbloom.lyrics.tags import tag_of
@@ -35,12 +36,7 @@ _MARK = re.compile(
     rf"({_TAG}|\.{{2,}}|[!?…]|(?<!\d)[.,:/]|[.,:/](?!\d)|(?<!\S)-+|-+(?!\S)|-{{2,}})"
 )
 _SYMBOL_OF_MARK = {":": ",", "/": ","}
-_NO_READING = frozenset("兙兡嗧噷桛烪瓧瓰瓱瓼甅")  # Chinese characters that pypinyin does not know
 _ENGLISH_WORD = re.compile(r"[A-Za-z']+(?:-[A-Za-z']+)*")
-_WITHOUT_BASE = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "þ": "th"}
-_TWO_LETTERS = str.maketrans(
-    {**_WITHOUT_BASE, **{x.upper(): said.upper() for x, said in _WITHOUT_BASE.items() if x != "ß"}}
-)
 
 
 def phonemes(line: str, *, user_lexicon: Lexicon | None = None, language: str | None = None) -> str:
@@ -75,7 +71,7 @@ def _vanishes(letter: str) -> bool:
     if letter.isascii() or unicodedata.category(letter)[0] not in "LNS":
         return False
     plain = unicodedata.normalize("NFKC", letter)
-    return letter in _NO_READING or all(languages.script(x) == "blank" for x in plain)
+    return all(languages.script(x) == "blank" for x in plain)
 
 
 def _set_aside(line: str, words: Lexicon | None) -> tuple[str, Iterator[Symbols]]:
@@ -128,7 +124,7 @@ def _pronounce(run: Run) -> tuple[str, ...]:
     if run.language == "en":
         return tuple(_english(text))
     if run.language == "zh":
-        return tuple(mandarin.pronounce("".join(text.split())))
+        return _mandarin("".join(x for x in text if languages.script(x) == "han"))
     if run.language == "ja":
         return tuple(japanese.pronounce(text))
     if run.language == "ko":
@@ -136,13 +132,23 @@ def _pronounce(run: Run) -> tuple[str, ...]:
     return tuple(espeak.pronounce(text, run.language))
 
 
+def _mandarin(text: str) -> tuple[str, ...]:
+    symbols = mandarin.pronounce(text)
+    if len(symbols) < 2 * len(text):  # an initial and a final a character
+        unread = "".join(letter for letter in text if not mandarin.pronounce(letter))
+        raise SongBloomError(
+            f"lyrics: no Mandarin reading of {unread}",
+            "Write another character, or add the word to a file for --lexicon.",
+        )
+    return tuple(symbols)
+
+
 def _english(text: str) -> list[str]:
-    text = unicodedata.normalize("NFD", text.translate(_TWO_LETTERS))
+    text = unicodedata.normalize("NFD", text.translate(languages.SPELLED_LETTERS))
     words = _ENGLISH_WORD.findall(text.encode("ascii", "ignore").decode())
-    following = [*words[1:], ""]
     return [
         symbol
-        for word, after in zip(words, following, strict=True)
+        for word, after in zip(words, [*words[1:], ""], strict=False)
         # The article stands before a word; the letter is said as it is called.
         for symbol in (_word("a") if word == "A" and len(after) > 1 else _word(word))
     ]
@@ -152,6 +158,8 @@ def _english(text: str) -> list[str]:
 def _word(word: str) -> tuple[str, ...]:
     """Phones of an English word with its apostrophes and hyphens."""
     bare = word.strip("'")
+    if not bare:
+        return ()
     if "-" in bare:
         return tuple(phone for part in bare.split("-") for phone in _word(part))
     if word[0] == "'" and (known := lexicon.lookup(f"'{bare}")):
