@@ -88,7 +88,9 @@ class Dataset:
         """What the dataset says of itself."""
         return self.shards.info
 
-    def subset(self, tracks: Sequence[int], *, dropout: bool | None = None) -> "Dataset":
+    def subset(
+        self, tracks: Sequence[int] | np.ndarray, *, dropout: bool | None = None
+    ) -> "Dataset":
         """The same over some of its tracks (0 <= track < len) alone, references included."""
         part = copy.copy(self)
         part.tracks = np.sort(self.tracks[np.asarray(tracks, dtype=np.int64)])

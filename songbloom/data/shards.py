@@ -28,12 +28,13 @@ held in 270 MB of memory (benchmarks/loader.py --rows 1500000).
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import mmap
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ from songbloom.units import FRAME_RATE, Frames, Seconds
 
 FORMAT_VERSION = 1
 Corrupt = Literal["error", "skip"]
+_MAX_MAPS = 256  # shards open at a time: each takes a file descriptor
 _MILLISECONDS = 3  # digits; a frame is 40 ms
 _AGAIN = "Write the dataset again, or leave the shard out with the policy 'skip'."
 
@@ -195,7 +197,9 @@ class Shards:
     shard: np.ndarray  # [songs] int32
     row: np.ndarray  # [songs] int32
     skipped: tuple[str, ...]  # why each shard that is left out is
-    _maps: dict[int, dict[str, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._tensors = functools.lru_cache(_MAX_MAPS)(self._map)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -205,7 +209,7 @@ class Shards:
         shard, row = int(self.shard[number]), int(self.row[number])
         try:
             song = _unpack(self._tensors(shard), row)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError) as error:
             raise _corrupt(self._path(shard), f"song {row} cannot be read ({error!r})") from error
         if song.id != self.ids[number] or song.num_frames != self.frames[number]:
             raise _corrupt(self._path(shard), "its songs are not those of the index")
@@ -213,19 +217,18 @@ class Shards:
 
     def references(self, number: int) -> np.ndarray:
         """The reference clips `[K, R, C]` of track `number` alone, without its lyrics' parsing."""
-        tensors, row = self._tensors(int(self.shard[number])), int(self.row[number])
+        shard, row = int(self.shard[number]), int(self.row[number])
+        tensors = self._tensors(shard)
         begin, end = tensors["offsets"][row : row + 2, 1].tolist()
         clips = tensors["references"][begin:end]
-        return clips.reshape(self.clips[number], -1, clips.shape[1])
+        try:
+            return clips.reshape(self.clips[number], -1, clips.shape[1])
+        except ValueError as error:
+            raise _corrupt(self._path(shard), f"song {row}: {error}") from error
 
-    def _tensors(self, shard: int) -> dict[str, np.ndarray]:
-        tensors = self._maps.get(shard)
-        if tensors is None:
-            tensors = _map_shard(
-                self._path(shard), self.info.shards[shard], self.info.header.latent_dim
-            )
-            self._maps[shard] = tensors
-        return tensors
+    def _map(self, shard: int) -> dict[str, np.ndarray]:
+        channels = self.info.header.latent_dim
+        return _map_shard(self._path(shard), self.info.shards[shard], channels)
 
     def _path(self, shard: int) -> Path:
         return self.folder / "shards" / self.info.shards[shard].name
@@ -357,7 +360,7 @@ def _map_shard(path: Path, shard: Shard, channels: int) -> dict[str, np.ndarray]
         tensors = {name: _view(content[begin:], header[name]) for name in _DIMENSIONS}
     except OSError as error:
         raise _corrupt(path, error.strerror or str(error)) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise _corrupt(path, f"its header cannot be read ({error!r})") from error
     offsets, references = tensors["offsets"], tensors["references"]
     ends = (shard.frames, len(references), len(tensors["tracks"]))
@@ -404,14 +407,13 @@ def read_index(folder: Path, info: DatasetInfo) -> Iterator[dict[str, Any]]:
 
     `SongBloomError` when they are fewer, or not those of a finished dataset.
     """
-    path = folder / "index.jsonl"
-    digest, count = hashlib.sha256(), 0
+    path, count = folder / "index.jsonl", 0
     try:
+        if info.complete and sha256(path) != info.index_sha256:
+            raise ValueError("its sha256 is not dataset.json's")
         with open(path, "rb") as stream:
             while stream.tell() < info.index_bytes:
-                line = stream.readline()
-                digest.update(line)
-                yield json.loads(line)
+                yield json.loads(stream.readline())
                 count += 1
             if stream.tell() != info.index_bytes or count != info.songs:
                 raise ValueError(f"{count} songs; expected {info.songs}")
@@ -419,13 +421,10 @@ def read_index(folder: Path, info: DatasetInfo) -> Iterator[dict[str, Any]]:
         raise SongBloomError(
             f"{path}: truncated or altered ({error})", "Write the dataset again."
         ) from error
-    if info.complete and digest.hexdigest() != info.index_sha256:
-        raise SongBloomError(
-            f"{path}: altered (its sha256 is not dataset.json's)", "Write the dataset again."
-        )
 
 
 def read_finished(folder: Path) -> DatasetInfo:
+    """`read_info` of a dataset that has all its songs; `SongBloomError` for any other."""
     info = read_info(folder)
     if not info.complete:
         raise SongBloomError(

@@ -55,7 +55,10 @@ class ShardWriter:
         self._songs: list[TrainingSong] = []
         self._texts: list[bytes] = []
         self._bytes = 0
-        for leftover in (*self.folder.glob(".dataset.json.*"), *self.folder.glob("shards/.*")):
+        for leftover in (
+            *self.folder.glob(".dataset.json.*"),
+            *self.folder.glob("shards/.*.safetensors"),
+        ):
             leftover.unlink()  # of a killed writer, before its rename
         if (self.folder / "dataset.json").exists():
             self._go_on()
@@ -71,7 +74,10 @@ class ShardWriter:
         latents that are not finite, or a track that is there with other content.
         """
         song = _checked(song, self.header)
-        text = song_text(song)
+        try:
+            text = song_text(song)
+        except UnicodeEncodeError as error:
+            raise _unfit(song, "its id, artist or lyrics hold what is no Unicode text") from error
         digest = song_digest(song, text)
         if song.id in self._hashes:
             if self._hashes[song.id] != digest:
@@ -224,16 +230,18 @@ def _checked(song: TrainingSong, header: DatasetHeader) -> TrainingSong:
     with np.errstate(over="ignore"):
         latents = np.array(song.latents, "<f2")  # copies: they wait here for their shard
         references = np.array(song.references, "<f2")
-    complaint = ""
+    complaint, clip_frames = "", references.shape[1] if references.ndim == 3 else 0
     if not song.id or "\n" in song.id:
         complaint = "expected an id without line breaks"
-    elif frames == 0 or latents.shape != (frames, channels):
+    elif frames == 0 or np.ndim(song.sketch) != 1 or latents.shape != (frames, channels):
         complaint = f"{frames} sketch tokens beside latents {list(latents.shape)}"
     elif references.ndim != 3 or references.shape[::2] != (len(song.reference_starts), channels):
         complaint = (
             f"references {list(references.shape)} beside {len(song.reference_starts)} starts; "
             f"expected [K, R, {channels}]"
         )
+    elif any(not 0 <= start <= frames - clip_frames for start in song.reference_starts):
+        complaint = f"reference clips that do not lie in its {frames} frames"
     elif np.min(song.sketch) < 0 or np.max(song.sketch) >= header.sketch_vocab_size:
         complaint = f"sketch tokens outside 0..{header.sketch_vocab_size - 1}"
     elif not (np.isfinite(latents).all() and np.isfinite(references).all()):
@@ -241,9 +249,13 @@ def _checked(song: TrainingSong, header: DatasetHeader) -> TrainingSong:
     elif not _times_make_sense(song):
         complaint = "times of sections or lines that are not finite or run backwards"
     if complaint:
-        raise SongBloomError(f"track {song.id!r}: {complaint}", "Prepare this track again.")
+        raise _unfit(song, complaint)
     sketch = np.array(song.sketch, "<i4")
     return dataclasses.replace(song, sketch=sketch, latents=latents, references=references)
+
+
+def _unfit(song: TrainingSong, complaint: str) -> SongBloomError:
+    return SongBloomError(f"track {song.id!r}: {complaint}", "Prepare this track again.")
 
 
 def _times_make_sense(song: TrainingSong) -> bool:

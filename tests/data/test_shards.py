@@ -115,7 +115,7 @@ def test_dataset_hash_is_of_content(tmp_path: Path) -> None:
         {"sketch": (SONGS[0].sketch + 1) % 1480},
         {"latents": SONGS[0].latents + np.float16(1)},
         {"references": SONGS[0].references + np.float16(1)},
-        {"reference_starts": tuple(start + 1 for start in SONGS[0].reference_starts)},
+        {"reference_starts": (0, 1, 2)},
         {"sections": SONGS[0].sections[1:]},
         {"id": "another"},
     ],
@@ -279,6 +279,10 @@ def spoilt(array: np.ndarray, value: float) -> np.ndarray:
         (song(latents=spoilt(SONGS[0].latents, 1e6)), "too large for float16"),
         (song(references=SONGS[0].references[:1]), r"expected \[K, R, 64\]"),
         (song(references=SONGS[0].references[0]), r"expected \[K, R, 64\]"),
+        (song(sketch=SONGS[0].sketch[:, None]), "sketch tokens beside"),
+        (song(reference_starts=(0, 1, len(SONGS[0].sketch) - 10)), "do not lie in its"),
+        (song(reference_starts=(-1, 0, 1)), "do not lie in its"),
+        (song(artist="\udcff"), "no Unicode text"),
         (song(sections=(SungSection("verse", 0.0, float("nan")),)), "times"),
         (song(sections=(SungSection("verse", 0.0, 1.0, (SungLine(2.0, 1.0, "A"),)),)), "times"),
     ],
@@ -330,7 +334,9 @@ def test_verify_finds_one_wrong_byte(tmp_path: Path) -> None:
     assert [f"{path}: truncated or altered" in line for line in verify(damaged)] == [True]
     damaged = shutil.copytree(folder, tmp_path / "index")
     alter(damaged / "index.jsonl", '"clips": 3', '"clips": 2')
-    assert [f"{damaged}/index.jsonl: altered" in line for line in verify(damaged)] == [True]
+    assert [f"{damaged}/index.jsonl: trunc" in line for line in verify(damaged)] == [True]
+    with pytest.raises(SongBloomError, match="index.jsonl: truncated or altered"):
+        open_shards(damaged)
     damaged = shutil.copytree(folder, tmp_path / "hash")
     alter(damaged / "dataset.json", read_info(folder).dataset_hash, "0" * 64)
     assert ["do not make up the dataset hash" in line for line in verify(damaged)] == [True]
@@ -371,3 +377,13 @@ def test_a_song_without_clips_or_words(tmp_path: Path) -> None:
     bare = song(sections=(), references=np.zeros((0, 250, 64)), reference_starts=(), artist="")
     read = open_shards(write(tmp_path / "d", [bare])).read(0)
     assert read.references.shape == (0, 250, 64) and read.sections == ()
+
+
+def test_many_shards_need_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any number of shards can be read with a bounded number of open ones."""
+    monkeypatch.setattr("songbloom.data.shards._MAX_MAPS", 2)
+    shards = open_shards(write(tmp_path / "d", SONGS))
+    open_files = len(os.listdir("/proc/self/fd"))
+    for number in [*range(7), *range(7)]:
+        assert same(shards.read(number), SONGS[number])
+        assert len(os.listdir("/proc/self/fd")) <= open_files + 2
