@@ -35,8 +35,9 @@ _COMMON = {
     "cp1252": "éèêëàâäáåæçñíîïìóòôöøœúùûüýßÉÈÀÄÅÇÑÓÖØÚÜ’‘“”–—…¿¡«»",
 }
 _LEAST_COMMON = 0.25  # share of common ones among all letters outside ASCII
+_NEARLY_ALL = 0.75
 _LEAST_WESTERN = 0.95
-_LEAST_COUNT = 2
+_LEAST_COUNT = 4  # of common letters; fewer by chance, unless nearly all are
 _BROKEN = re.compile("[\x01-\x08\x0e-\x1b\x7f\x80-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -58,9 +59,21 @@ def decode_bytes(data: bytes, source: str) -> tuple[str, list[Finding]]:
     try:
         return data.decode("utf-8"), []
     except UnicodeDecodeError as error:
-        if not (guess := guess_encoding(data)):
+        rows = data.split(b"\n")
+        others = [row for row in rows if not _is_utf8(row)]
+        if not (guess := guess_encoding(b"\n".join(others))):
             raise _undecodable(data, error, source) from error
-    return data.decode(guess), [_guessed(guess.upper())]
+        first = data.count(b"\n", 0, error.start) + 1
+    decoded = [row.decode("utf-8" if _is_utf8(row) else guess) for row in rows]
+    return "\n".join(decoded), [_guessed(guess.upper(), first)]
+
+
+def _is_utf8(row: bytes) -> bool:
+    """Whether a row must be UTF-8: plain, or with characters of three bytes, rare by chance."""
+    try:
+        return row.isascii() or max(row.decode("utf-8")) >= "\u0800"
+    except UnicodeDecodeError:
+        return False
 
 
 def guess_encoding(data: bytes) -> str | None:
@@ -79,7 +92,7 @@ def clean(text: str) -> tuple[str, list[Finding]]:
         return text, []
     first = _BROKEN.search(text)
     at = first.start() if first else 0
-    row = len(text[:at].splitlines() or [""])
+    row = len(f"{text[:at]}.".splitlines())
     message = f"{count} control codes or broken characters are left out"
     fix = "delete them"
     return kept, [Finding(Place(row, 1), "broken-character", "warning", message, fix)]
@@ -97,7 +110,8 @@ def _share(data: bytes, encoding: str) -> float:
     if encoding == "cp1252":
         return _western_share(text, count, others)
     letters = sum(letter.isalpha() for letter in others)
-    return count / max(1, letters) if count >= _LEAST_COUNT else 0.0
+    share = count / max(1, letters)
+    return share if count >= _LEAST_COUNT or (count > 1 and share > _NEARLY_ALL) else 0.0
 
 
 def _western_share(text: str, common: int, others: list[str]) -> float:
@@ -142,6 +156,6 @@ def _undecodable(data: bytes, error: UnicodeDecodeError, source: str) -> SongBlo
     )
 
 
-def _guessed(encoding: str) -> Finding:
+def _guessed(encoding: str, row: int = 0) -> Finding:
     message = f"not UTF-8; read as {encoding}"
-    return Finding(Place(), "guessed-encoding", "warning", message, "save it as UTF-8")
+    return Finding(Place(row), "guessed-encoding", "warning", message, "save it as UTF-8")

@@ -11,14 +11,16 @@ TAGS = VOCAL_TAGS + NON_VOCAL_TAGS
 
 _NAMES = {
     "verse": "verse,vers,strophe,stanza,pre chorus,prechorus,pre hook,rap,spoken,spoken word,"
-    "主歌,导歌",
-    "chorus": "chorus,refrain,hook,post chorus,postchorus,chorus repeat,副歌",
-    "bridge": "bridge,middle eight,middle 8,桥段,过渡",
-    "intro": "intro,introduction,opening,prelude,前奏,序曲",
-    "outro": "outro,ending,end,coda,fade out,fade,尾奏,结尾",
+    "couplet,estrofa,verso,主歌,导歌,導歌,aメロ,bメロ,절",
+    "chorus": "chorus,refrain,hook,post chorus,postchorus,chorus repeat,coro,estribillo,副歌,サビ,"
+    "후렴",
+    "bridge": "bridge,middle eight,middle 8,pont,puente,ponte,brücke,桥段,橋段,过渡,過渡,ブリッジ,"
+    "브릿지",
+    "intro": "intro,introduction,opening,prelude,前奏,序曲,イントロ,인트로",
+    "outro": "outro,ending,end,coda,fade out,fade,尾奏,结尾,結尾,アウトロ,아웃트로",
     "inst": "inst,instrumental,instrumental break,interlude,solo,break,breakdown,drop,build,"
-    "build up,buildup,instrumental solo,music,间奏,独奏",
-    "silence": "silence,pause,静音",
+    "build up,buildup,instrumental solo,music,间奏,間奏,独奏,獨奏,간주",
+    "silence": "silence,pause,静音,靜音",
 }
 TAG_OF_NAME = {name: tag for tag, names in _NAMES.items() for name in names.split(",")}
 # Names that are a tag even without brackets or a colon when they fill a line.
@@ -103,7 +105,7 @@ def tags_inside(line: str) -> list[int]:
     found, end = [], 0
     for match in _INSIDE.finditer(line):
         if _plain(match[1]) in TAG_OF_NAME:
-            if line[end : match.start()].strip(_MARKUP + _BETWEEN_TAGS):
+            if line[end : match.start()].strip(_MARKUP + _BETWEEN_TAGS + _OPEN + _CLOSE):
                 found.append(match.start())
             end = match.end()
     return found

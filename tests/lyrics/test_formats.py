@@ -85,6 +85,9 @@ def test_blank_lines_inside_a_tagged_section_do_not_end_it():
         ("Pre-Chorus 2:", ("verse",), ""),
         ("{Guitar Solo}", ("inst",), ""),
         ("【副歌】", ("chorus",), ""),
+        ("［サビ］", ("chorus",), ""),
+        ("[1절]", ("verse",), ""),
+        ("[Couplet 2]", ("verse",), ""),
         ("副歌：", ("chorus",), ""),
         ("[Instrumental Break]", ("inst",), ""),
         ("[Hook]", ("chorus",), ""),
@@ -135,6 +138,77 @@ def test_a_section_without_words_is_left_out_with_a_warning():
     lyrics = parse("[verse]\n[chorus]\nla")
     assert lyrics.line == "[chorus] la"
     assert lyrics.warnings == ("lyrics:1:1: [verse] holds no words and is left out",)
+
+
+def rules(text):
+    return [finding.rule for finding in parse(text).findings]
+
+
+def test_a_remark_on_a_tag_is_left_out():
+    """Before the first words only; behind them an unknown tag is a verse."""
+    lyrics = parse("[Verse 1]\n[Soft piano]\nhi\n[Loud]\nyo")
+    assert [(s.name, s.texts) for s in lyrics.sections] == [("Verse 1", ("hi",)), ("Loud", ("yo",))]
+    assert "[Soft piano]. It is left out." in lyrics.warnings[0]
+    assert rules("[verse]\n[Chrous]\nhi") == ["empty-section", "misspelt-tag"]
+
+
+def test_a_tag_between_words_starts_a_section():
+    lyrics = parse("[verse] one.two , [chorus] three [x2]")
+    assert lyrics.line == "[verse] one.two , [chorus] three [x2]"
+    lyrics = parse("Hello\n[verse] one , [Chorus] [inst] , [bridge] two [x2]")
+    assert (
+        lyrics.line == "[verse] Hello , [verse] one , [inst] [inst] [inst] [inst] , [bridge] two x2"
+    )
+    assert [(f.rule, f.place.row, f.place.column) for f in lyrics.findings] == [
+        ("tag-inside-line", 2, 15),
+        ("empty-section", 2, 15),
+    ]
+
+
+def test_a_tag_with_one_bracket_is_a_tag():
+    lyrics = parse("[Verse 1\nhi\nChorus]\nla\n[[Bridge]]\nyo")
+    assert [s.tag for s in lyrics.sections] == ["verse", "chorus", "bridge"]
+    assert [f.rule for f in lyrics.findings] == ["unclosed-tag", "unclosed-tag"]
+
+
+def test_marks_that_nobody_sees_do_not_hide_a_tag():
+    lyrics = parse("\u200b[Ver\u200bse]\u202c\nz\u200bero")
+    assert lyrics.line == "[verse] zero"
+    assert rules("[verse]\nz\u200bero") == ["invisible-character"]
+    assert lyrics.warnings == ()
+
+
+def test_a_part_without_words_may_say_its_length():
+    """By a count, which survives writing; two tags with one count each are two parts."""
+    lyrics = parse("[Intro x7]\n[Guitar Solo x2]\n[solo]\n[verse]\nla")
+    assert [(s.tag, s.name, s.repeats) for s in lyrics.sections] == [
+        ("intro", "", 7),
+        ("inst", "Guitar Solo", 2),
+        ("inst", "solo", 4),
+        ("verse", "", 1),
+    ]
+    assert lyrics.line.startswith("[intro] " * 7 + ", [inst] [inst] , [inst] [inst] [inst] [inst]")
+
+
+def test_a_title_above_the_lyrics_is_not_sung():
+    """Known keys and a markdown heading above the first section; the same below is sung."""
+    lyrics = parse("# City Lights\n**Artist:** Ann\n[Style: pop]\n\n```\n[verse]\nTitle: la\n```")
+    assert lyrics.metadata == (("title", "City Lights"), ("artist", "Ann"), ("style", "pop"))
+    assert lyrics.line == "[verse] Title: la"
+    assert rules("Title: a\nTitle: b\nla") == [
+        "title-not-sung",
+        "title-not-sung",
+        "repeated-metadata",
+    ]
+
+
+def test_phonemes_in_braces_are_no_tag():
+    assert parse("{P IY1 S} of mind").line == "[verse] {P IY1 S} of mind"
+
+
+def test_a_day_without_words_is_refused():
+    with pytest.raises(SongBloomError, match="more than a day"):
+        parse("[intro x9999]\n[outro x9999]\n" * 5 + "[verse]\nla")
 
 
 def test_rows_of_signs_are_no_lines():
