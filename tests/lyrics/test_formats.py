@@ -1,7 +1,5 @@
 """Reading lyrics: sections, the one line, what is warned of and what is refused."""
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -271,15 +269,12 @@ def test_read_refuses_missing_files_and_folders(tmp_path):
             read(path)
 
 
-def test_ten_thousand_lines_and_a_megabyte_on_one_line_are_fast():
-    """Reading is linear: seconds of CPU at most, whatever the shape."""
-    start = time.process_time()
+def test_ten_thousand_lines_have_twenty_warnings_and_a_count():
+    """All findings are kept; of one rule the first are shown, so that a terminal is not flooded."""
     many = parse("[verse]\n" + "la la love 한\n" * 10_000)
-    assert len(many.sections[0].lines) == 10_000
-    assert len(many.warnings) <= 21
-    for letters in ("word ", "x", " ", "[", "[verse]", "# ", "(a ", ". ", "one: "):
-        parse("hi " + letters * (1_000_000 // len(letters)))
-    assert time.process_time() - start < 20
+    assert len(many.sections[0].lines) == len(many.findings) == 10_000
+    assert len(many.warnings) == 21
+    assert many.warnings[-1] == "lyrics: 9980 more of unsayable-character"
 
 
 ROWS = st.lists(
