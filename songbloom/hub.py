@@ -70,6 +70,18 @@ def resolve(name_or_path: str, folder: Path) -> Path:
     raise MissingAssetError(f"{name_or_path}: {what}", hint)
 
 
+def frontend(path: Path) -> str:
+    """The lyric front end of a model folder; the released one where its `model.json` names none.
+
+    Torch-free, so that lyrics are read before a model is loaded, which tells what is wrong with it.
+    """
+    try:
+        info = json.loads((path / "model.json").read_text("utf-8"))
+        return str(info["config"]["frontend"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "release"
+
+
 def pull(
     name: str,
     *,

@@ -39,15 +39,18 @@ def is_batch(lyrics: str) -> bool:
     return not is_document(_first_row(path))
 
 
-def read_requests(lyrics: str, prompt: Path | None, stdin: BinaryIO) -> list[Request]:
+def read_requests(
+    lyrics: str, prompt: Path | None, stdin: BinaryIO, frontend: str = "release"
+) -> list[Request]:
     """The songs that the lyrics argument asks for: a file, `-` for `stdin`, or a JSONL batch.
 
-    `prompt` is the reference clip; in a batch it serves the items that name none. Raises
+    `prompt` is the reference clip; in a batch it serves the items that name none. `frontend` is the
+    model's: it decides what of the lyrics can be sung. Raises
     `UsageError` where a clip is not named and `SongBloomError` for lyrics that cannot be read, a
     batch line that is wrong (named by its number) and a clip that is not there.
     """
     if is_batch(lyrics):
-        return _read_batch(Path(lyrics), prompt)
+        return _read_batch(Path(lyrics), prompt, frontend)
     if prompt is None:
         raise UsageError(
             "No reference clip: the style of a song comes from about ten seconds of music",
@@ -55,9 +58,9 @@ def read_requests(lyrics: str, prompt: Path | None, stdin: BinaryIO) -> list[Req
         )
     if lyrics == STDIN:
         source = "standard input"
-        idx, words = "song", lyric_text.parse_bytes(stdin.read(), source)
+        idx, words = "song", lyric_text.parse_bytes(stdin.read(), source, frontend=frontend)
     else:
-        idx, words = Path(lyrics).stem, lyric_text.read(Path(lyrics))
+        idx, words = Path(lyrics).stem, lyric_text.read(Path(lyrics), frontend=frontend)
     return [Request(idx, words, _existing(prompt, "--prompt"))]
 
 
@@ -71,10 +74,10 @@ def _first_row(path: Path) -> str:
         return ""
 
 
-def _read_batch(path: Path, prompt: Path | None) -> list[Request]:
+def _read_batch(path: Path, prompt: Path | None, frontend: str) -> list[Request]:
     requests: dict[str, Request] = {}
     for where, line in _lines(path):
-        request = _read_item(line, where, path.parent, prompt)
+        request = _read_item(line, where, path.parent, prompt, frontend)
         if request.idx in requests:
             raise SongBloomError(
                 f"{where}: idx '{request.idx}' was used by an earlier line",
@@ -104,7 +107,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         ) from error
 
 
-def _read_item(line: str, where: str, folder: Path, prompt: Path | None) -> Request:
+def _read_item(line: str, where: str, folder: Path, prompt: Path | None, frontend: str) -> Request:
     """One line of a batch. `prompt_wav` is looked for as it stands, then beside the batch file."""
     item = _parse_item(line, where)
     idx = _file_name(item["idx"], where)
@@ -116,7 +119,9 @@ def _read_item(line: str, where: str, folder: Path, prompt: Path | None) -> Requ
     reference = Path(clip)
     if not reference.exists() and (folder / clip).exists():
         reference = folder / clip
-    return Request(idx, lyric_text.parse(item["lyrics"], where), _existing(reference, where))
+    return Request(
+        idx, lyric_text.parse(item["lyrics"], where, frontend=frontend), _existing(reference, where)
+    )
 
 
 def _parse_item(line: str, where: str) -> dict[str, str]:

@@ -72,6 +72,23 @@ def generate(
     device: Annotated[str | None, options.setting("generate", "device")] = None,
     dtype: Annotated[str | None, options.setting("generate", "dtype")] = None,
     batch_size: Annotated[int | None, options.setting("generate", "batch_size")] = None,
+    lexicon: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Words said in your own way: a word and its symbols a line.",
+            show_default=False,
+        ),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CODE",
+            help="Language of the lyrics, where it is not to be guessed (models with the front end "
+            "v1): en, zh, yue, ja, ko, es, fr, de.",
+            show_default=False,
+        ),
+    ] = None,
     config: options.ConfigOption = None,
     as_json: options.JsonOption = False,
     dry_run: options.DryRunOption = False,
@@ -85,16 +102,16 @@ def generate(
     from songbloom.requests import read_requests
 
     loaded = options.load(context, "generate")
-    requests = read_requests(lyrics, prompt, sys.stdin.buffer)
     settings = loaded.config.generate
     model_path = hub.resolve(settings.model, options.models_folder(loaded))
+    requests = read_requests(lyrics, prompt, sys.stdin.buffer, hub.frontend(model_path))
 
     from songbloom.generation import song  # imports torch
     from songbloom.generation.options import GenerateOptions
 
     values = dataclasses.asdict(settings)
     del values["model"]
-    wanted = GenerateOptions(**values)
+    wanted = GenerateOptions(**values, lexicon=lexicon, language=language)
     target = out or Path(".")
     if dry_run:
         plan = song.plan(requests, model_path, target, wanted)

@@ -4,10 +4,9 @@
 names its front end (`ModelConfig.frontend`) and carries its own table.
 """
 
-import unicodedata
-
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics import release, v1
+from songbloom.lyrics.sung import release_drops
 from songbloom.lyrics.user_lexicon import Lexicon, load_lexicon
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, V1_VOCABULARY, Vocabulary
 
@@ -58,7 +57,7 @@ def unsayable(line: str, frontend: str = "release") -> str:
     """The characters of `line` that the front end leaves out without a sound, each once."""
     if _known(frontend) == "v1":
         return v1.unsayable(line)
-    return "".join(letter for letter in dict.fromkeys(line) if _release_drops(letter))
+    return "".join(letter for letter in dict.fromkeys(line) if release_drops(letter))
 
 
 def check_vocabulary(own: Vocabulary, frontend: str, where: str) -> None:
@@ -83,15 +82,6 @@ def _known(frontend: str) -> str:
             f"Front ends: {', '.join(FRONTENDS)}. A newer model may need a newer songbloom.",
         )
     return frontend
-
-
-def _release_drops(letter: str) -> bool:
-    if letter.isascii() or "\u4e00" <= letter <= "\u9fa5" or letter in "£～":
-        return letter in "&@%+=€¥"  # people say them
-    if unicodedata.category(letter)[0] not in "LNS":
-        return False
-    base = unicodedata.normalize("NFD", letter)[0]
-    return not (base.isascii() and base.isalpha())
 
 
 def _release_with_lexicon(line: str, lexicon: Lexicon) -> str:
