@@ -172,12 +172,12 @@ def _step(
     unheard = sorted(((score + _NEVER, state) for state, score in scores.items()), reverse=True)
     for state in states:
         ways, chance = model.ways[state], model.letters[state].get(letter)
-        if chance is None:  # in so large a sum the ways do not count
-            leads = (each for each in unheard if each[1] in ways)
-            best = next(leads, None)
+        if chance is None and len(ways) > 2:  # in so large a sum the ways do not count
+            best = next((each for each in unheard if each[1] in ways), None)
         else:
-            sums = (((scores[way] + ways[way]) + chance, way) for way in scores if way in ways)
-            best = max(sums, default=None)
+            chance = _NEVER if chance is None else chance
+            before = ways.keys() & scores.keys()
+            best = max((((scores[way] + ways[way]) + chance, way) for way in before), default=None)
         if best:
             step[state] = best
     return step
