@@ -30,6 +30,8 @@ from songbloom.model.checkpoint import (
 from songbloom.model.songbloom import SongBloom
 
 FORMAT_VERSION = 1
+# What model.json says of the base that is true of the merged model too.
+_INHERITED = ("licence", "sketch_kind", "codebook_hash")
 # matrix -> (linear layer of a block, which of how many matrices stacked in its rows)
 _MATRICES = {
     "q": ("attention.qkv", 0, 3),
@@ -194,7 +196,7 @@ def read_lora(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingAssetError(
             f"{folder}: no adapter folder (it has no adapter.json)",
-            "Name the folder that songbloom train --lora wrote.",
+            "Name the adapter of a run of songbloom train --lora: RUN/adapter",
         )
     try:
         info = json.loads(path.read_text("utf-8"))
@@ -232,7 +234,7 @@ def merge_model(
     return save_model(
         output,
         info={
-            **{k: v for k, v in model.info.items() if k != "scores"},  # those were the base's
+            **{key: model.info[key] for key in _INHERITED if key in model.info},
             "name": name or output.resolve().name,
             "merged": {
                 "base": {"name": model.name, "sha256": model.info["sha256"]["model.safetensors"]},
