@@ -73,8 +73,9 @@ class Section:
     """A part of a song.
 
     `tag` is one of `tags.TAGS`, `lines` its lines in order (none in a part without words),
-    `repeats` how often its tag stands in the one line: about seconds without words. `name` is the
-    heading as it was written where it says more than the tag ("Verse 2", "Pre-Chorus").
+    `repeats` the seconds of a part without words, which is how often its tag stands in the one
+    line of the 150 s models. `name` is the heading as it was written where it says more than the
+    tag ("Verse 2", "Pre-Chorus").
     """
 
     tag: str
@@ -93,7 +94,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Finding:
-    """A complaint about lyrics: where, which rule, and the text that would mend it (if one can)."""
+    """A complaint about lyrics: where, which rule, what is wrong, and what would mend it."""
 
     place: Place
     rule: str  # kebab-case, stable: "unknown-tag"

@@ -133,6 +133,7 @@ def format_of(path: Path) -> Format | None:
 def write(lyrics: Lyrics, format: Format, *, convention: Convention = "150s") -> str:
     """The lyrics as text in a format; what the format cannot hold is left out.
 
+    Words that look like a tag ("Chorus: hi") are read as one by all formats but `line` and `jsonl`.
     `convention` is that of the one line. `SongBloomError` where times are needed and none known.
     """
     if format == "line":
@@ -163,20 +164,25 @@ def _parse(
     draft = _draft(text, source, repeats, format or detect(text, source), convention)
     sections = draft.sections
     lines = [line for section in sections for line in section.lines]
+    _check_length(sections, source)
     if not any(can_be_sung(line.text, frontend) for line in lines):
         row = sections[0].place.row if sections else 1
         raise _nothing(f"{source}:{row}", "no words that can be sung")
+    findings = [*findings, *broken, *draft.findings, *gap_findings(sections)]
+    findings += [found for line in lines for found in character_findings(line, frontend)]
+    findings.sort(key=lambda finding: (finding.place.row, finding.place.column))
+    built = draft.line or one_line.one_line(sections, convention)
+    return Lyrics(sections, built, tuple(findings), draft.metadata, source)
+
+
+def _check_length(sections: tuple[Section, ...], source: str) -> None:
+    """A count that nobody means would make a one line of gigabytes."""
     silent = sum(section.repeats for section in sections if section.tag in NON_VOCAL_TAGS)
     if silent > _LONGEST:
         raise SongBloomError(
             f"{source}: {silent} seconds without words, more than a day",
             "Repeat [intro], [inst], [outro] and [silence] less often.",
         )
-    findings = [*findings, *broken, *draft.findings, *gap_findings(sections)]
-    findings += [found for line in lines for found in character_findings(line, frontend)]
-    findings.sort(key=lambda finding: (finding.place.row, finding.place.column))
-    built = draft.line or one_line.one_line(sections, convention)
-    return Lyrics(sections, built, tuple(findings), draft.metadata, source)
 
 
 def _draft(text: str, source: str, repeats: int, format: Format, convention: Convention) -> Draft:

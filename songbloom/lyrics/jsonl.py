@@ -143,6 +143,8 @@ class _Reader:
 
     def _read_row(self, item: dict[str, Any], number: int) -> None:
         """A line; it is in the open section where number and tag are the same."""
+        if "text" not in item and "tag" not in item:
+            raise self._wrong(number, "neither a text nor a tag")
         section = self._section(item, number)
         called = item.get("section")
         if called is not None and not isinstance(called, int):
@@ -173,10 +175,8 @@ class _Reader:
         repeats = item.get("repeats", 0 if tag in NON_VOCAL_TAGS else 1)
         if not _is_whole(repeats) or not 0 <= repeats <= _MOST_REPEATS:
             raise self._wrong(number, "repeats that is no whole number of seconds")
-        start, end = (
-            self._time(item, "section_start", number),
-            self._time(item, "section_end", number),
-        )
+        start = self._time(item, "section_start", number)
+        end = self._time(item, "section_end", number)
         return Section(tag or "verse", (), repeats, name, start, end, Place(number, 1))
 
     def _line(self, item: dict[str, Any], number: int) -> Line | None:

@@ -39,7 +39,7 @@ _KEYS = {
 }
 _SHORT_KEYS = {key: short for short, key in _KEYS.items()}
 _OTHER_KEYS = ("by", "re", "length", "tool")
-_MOST_STAMPS = 100  # of one row
+_MOST_STAMPS = 30  # of one row; no chorus returns more often
 
 
 def is_lrc(row: str) -> bool:
@@ -94,6 +94,7 @@ class _Reader:
     untimed: list[Place] = field(default_factory=list)
     latest: Seconds = 0.0
     offset: Seconds = 0.0
+    offset_place: Place = Place()
     repeated: bool = False
 
     def read(self, row: str, place: Place) -> None:
@@ -109,10 +110,15 @@ class _Reader:
         self._flush(self.latest)
         if any(row.start is not None for _, row in self.rows):
             for place in self.untimed:
-                self._find("untimed-line", place, "a line without a time", "", "info")
+                self._find(
+                    "untimed-line", place, "a line without a time", "give it a stamp", "info"
+                )
         if self.repeated:
             self.rows.sort(key=lambda timed: timed[0])
         rows = [row for _, row in self.rows]
+        if any(row.start is not None and row.start < self.offset for row in rows):
+            message = f"the offset of {self.offset:g} s puts times before the song; they become 0"
+            self._find("bad-time", self.offset_place, message, "write a smaller [offset:]")
         return [_moved(row, -self.offset) for row in rows] if self.offset else rows
 
     def _stamps(self, row: str, place: Place) -> tuple[list[Seconds], int]:
@@ -120,14 +126,16 @@ class _Reader:
         stamps: list[Seconds] = []
         at = 0
         while (match := _STAMP.match(row, at)) and ":" in match[1]:
-            time = read_lrc_clock(match[1])
-            if time is None or len(stamps) == _MOST_STAMPS:
+            if (time := read_lrc_clock(match[1])) is None:
                 message = f"{shown(match[0], 20)} is no time that can be used"
                 self._find("bad-time", place.moved(at), message, "write [mm:ss.xx]")
             else:
                 stamps.append(time)
             at = match.end()
-        return stamps, at
+        if len(stamps) > _MOST_STAMPS:
+            message = f"{len(stamps)} times for one row; the first {_MOST_STAMPS} are read"
+            self._find("bad-time", place, message, "write the row again for the others")
+        return stamps[:_MOST_STAMPS], at
 
     def _timed(self, rest: str, place: Place, stamps: list[Seconds]) -> None:
         # Where words have stamps in square brackets, the line's is that of the first word.
@@ -177,7 +185,7 @@ class _Reader:
 
     def _read_offset(self, value: str, place: Place) -> None:
         if _OFFSET.fullmatch(value):
-            self.offset = int(value) / 1000
+            self.offset, self.offset_place = int(value) / 1000, place
         else:
             message = f"offset {shown(value, 20)} is no number of milliseconds"
             self._find("bad-time", place, message, "write [offset:+500]")
@@ -220,8 +228,8 @@ def _with_ends(rows: Sequence[Row]) -> list[Row]:
     for number, (row, end) in enumerate(zip(rows, starts, strict=True)):
         following = rows[number + 1].text if number + 1 < len(rows) else ""
         lasts = is_words(row.text) or not is_words(following)
-        later = row.start is not None and end is not None and end > row.start
-        timed.append(row._replace(end=end) if row.text and lasts and later else row)
+        rises = row.start is not None and end is not None and end > row.start
+        timed.append(row._replace(end=end) if row.text and lasts and rises else row)
     return timed
 
 

@@ -11,7 +11,7 @@ from songbloom.units import Seconds
 
 _MOST: Seconds = 24 * 3600.0
 _CLOCK = re.compile(r"(?:([0-9]{1,3}):)?([0-9]{1,5}):([0-9]{1,2})(?:[.,]([0-9]{1,9}))?")
-_CENTISECONDS = re.compile(r"()([0-9]{1,5}):([0-9]{1,2}):([0-9]{1,2})")
+_CENTISECONDS = re.compile(r"([0-9]{1,5}:[0-9]{1,2}):([0-9]{1,2})")
 _WORD_STAMP = re.compile(r"<([0-9:.,]{1,24})>")
 
 
@@ -30,8 +30,7 @@ def read_clock(text: str) -> Seconds | None:
 def read_lrc_clock(text: str) -> Seconds | None:
     """As `read_clock`; `mm:ss:xx` holds hundredths, as some programs write it."""
     if match := _CENTISECONDS.fullmatch(text):
-        _, minutes, seconds, fraction = match.groups()
-        text = f"{minutes}:{seconds}.{fraction}"
+        text = f"{match[1]}.{match[2]}"
     return read_clock(text)
 
 

@@ -65,9 +65,13 @@ def test_a_row_with_several_stamps_is_several_lines_in_the_order_of_time():
 
 
 def test_a_positive_offset_is_sooner():
-    lyrics = parse("[offset:+500]\n[00:10.00]<00:10.00>la\n[00:00.20]early\n")
-    assert times(lyrics) == [("la", 9.5, None), ("early", 0.0, None)]
-    assert lyrics.sections[0].lines[0].words == (Word("la", 9.5),)
+    lyrics = parse("[offset:+500]\n[00:05.00]<00:05.00>la\n[00:00.20]early\n")
+    assert times(lyrics) == [("la", 4.5, None), ("early", 0.0, None)]
+    assert lyrics.sections[0].lines[0].words == (Word("la", 4.5),)
+    assert [(f.rule, f.place.row) for f in lyrics.findings] == [
+        ("bad-time", 1),
+        ("decreasing-time", 3),
+    ]
 
 
 def test_enhanced_lrc_words_last_until_the_next_stamp():
@@ -105,6 +109,12 @@ def test_stamps_that_are_no_times_are_found_and_dropped(stamp):
     assert times(lyrics)[1] == ("two", None, None)
     assert [f.rule for f in lyrics.findings] == ["bad-time", "untimed-line"]
     assert lyrics.findings[0].place.row == 2
+
+
+def test_a_row_has_thirty_times_at_most():
+    lyrics = parse("".join(f"[00:{n:02d}.00]" for n in range(59)) + "la")
+    assert len(lyrics.sections[0].lines) == 30
+    assert "59 times for one row" in lyrics.warnings[0]
 
 
 def test_decreasing_times_are_found_and_kept():
@@ -231,6 +241,7 @@ def test_jsonl_of_others():
         "not json",
         '{"text": 5}',
         '{"tag": 5}',
+        '{"start": 5}',
         '{"section": "a", "text": "b"}',
         '{"text": "a", "repeats": -1}',
         '{"text": "a", "repeats": true}',
