@@ -55,11 +55,9 @@ class ShardWriter:
         self._songs: list[TrainingSong] = []
         self._texts: list[bytes] = []
         self._bytes = 0
-        for leftover in (
-            *self.folder.glob(".dataset.json.*"),
-            *self.folder.glob("shards/.*.safetensors"),
-        ):
-            leftover.unlink()  # of a killed writer, before its rename
+        for pattern in (".dataset.json.*", "shards/.*"):  # left by a killed writer
+            for leftover in self.folder.glob(pattern):
+                leftover.unlink()
         if (self.folder / "dataset.json").exists():
             self._go_on()
 
@@ -154,9 +152,7 @@ class ShardWriter:
             for i, row in enumerate(rows)
         ]
         index = self.folder / "index.jsonl"
-        with open(index, "r+b" if self.info.shards else "wb") as stream:
-            stream.seek(self.info.index_bytes)
-            stream.truncate()
+        with open(index, "ab" if self.info.shards else "wb") as stream:
             stream.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
             length = stream.tell()
             stream.flush()

@@ -221,10 +221,12 @@ def test_songs_without_clips_are_no_references(tmp_path: Path) -> None:
 
 def test_clips_that_touch_a_crop_are_beside_it() -> None:
     """Frames are half open: a clip may end where the crop begins and begin where it ends."""
+    starts = (0, 6, 29, 30)
     song = dataclasses.replace(
-        small_songs(1)[0], references=np.zeros((4, 10, 64)), reference_starts=(0, 6, 29, 30)
+        small_songs(1)[0], references=np.zeros((4, 10, 64)), reference_starts=starts
     )
     assert clips_beside(song, 10, 30) == [0, 3]
+    assert clips_beside(song, 9, 31) == []
     assert clips_beside(song, 0, 6) == [1, 2, 3]
 
 

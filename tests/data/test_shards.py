@@ -302,13 +302,15 @@ def damage(folder: Path, kind: str) -> Path:
         os.truncate(path, path.stat().st_size // 2)
     else:
         data = bytearray(path.read_bytes())
-        at = {"header": 20, "offsets": 8 + int.from_bytes(data[:8], "little") + 24, "byte": -400}
-        data[at[kind]] ^= 0xFF
+        begin = 8 + int.from_bytes(data[:8], "little")
+        last = begin + 24 * read_info(folder).shards[1].songs  # of the rows of offsets
+        at = {"header": 8, "offsets": begin + 24 + 7, "ends": last, "byte": len(data) - 400}
+        data[at[kind]] ^= 0x81
         path.write_bytes(data)
     return path
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "header", "offsets"])
+@pytest.mark.parametrize("kind", ["missing", "truncated", "header", "offsets", "ends"])
 def test_a_corrupt_shard_is_named(tmp_path: Path, kind: str) -> None:
     """Opening names a bad shard, or leaves out its songs and says so."""
     folder = write(tmp_path / "d", SONGS)
