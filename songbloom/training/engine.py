@@ -15,6 +15,7 @@ your own.
 """
 
 import importlib.util
+import math
 import os
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
@@ -189,11 +191,15 @@ class PlainEngine:
 
     def save(self, folder: Path) -> None:
         writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        dcp.save(self._tensors(), storage_writer=writer)
+        with _first_failure():
+            dcp.save(self._tensors(), storage_writer=writer)
 
     def load(self, folder: Path) -> None:
         tensors = self._tensors()
-        dcp.load(tensors, storage_reader=dcp.HuggingFaceStorageReader(str(folder)))
+        reader = dcp.HuggingFaceStorageReader(str(folder))
+        reader.read_metadata()  # raises at once what dcp.load would log a page about
+        with _first_failure():
+            dcp.load(tensors, storage_reader=reader)
         self.model.load_state_dict(_under(tensors, "model."))
         options = get_optimizer_state_dict(self.model, self.optimizer, options=_FLAT)
         state: dict[str, Any] = {**options, **_under(tensors, "optimizer.")}
@@ -254,8 +260,11 @@ class DeepSpeedEngine:
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
         self.engine.step()
+        norm = float(self.engine.get_global_grad_norm())
+        if not math.isfinite(norm):  # DeepSpeed has left the weights alone by itself
+            raise FloatingPointError(f"the gradient norm is {norm}")
         self.average.update(decay)
-        return float(self.engine.get_global_grad_norm())
+        return norm
 
     def save(self, folder: Path) -> None:
         self.engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
@@ -384,6 +393,15 @@ def _own_part(value: Tensor, size: int) -> Tensor:
     """This rank's `size` elements of a flattened tensor, the last rank's filled up with zeros."""
     flat = nn.functional.pad(value.flatten(), (0, size * world_size() - value.numel()))
     return flat[rank() * size :][:size]
+
+
+@contextmanager
+def _first_failure() -> Iterator[None]:
+    """What went wrong on the first rank, in place of all ranks' tracebacks in a BaseException."""
+    try:
+        yield
+    except CheckpointException as error:
+        raise next(iter(error.failures.values()))[0] from error
 
 
 def barrier() -> None:
