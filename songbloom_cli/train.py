@@ -162,7 +162,9 @@ def train(
             outcome = start.work(job, place, on_gpu=on_gpu, on_event=show)
         if outcome.interrupted:
             return INTERRUPTED
-        if outcome.product is not None and not as_json:
+        if outcome.product is not None and as_json:
+            output.event({"event": "done", "step": outcome.step, "model": str(outcome.product)})
+        elif outcome.product is not None:
             output.result(str(outcome.product))
         return 0
 

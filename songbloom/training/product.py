@@ -29,6 +29,7 @@ from songbloom.model.checkpoint import (
 from songbloom.model.songbloom import SongBloom
 from songbloom.training.initialise import init_from
 from songbloom.training.lora import LoraConfig, add_lora, is_lora, merge_lora, save_lora
+from songbloom.training.metrics import TIME_FIELDS
 from songbloom.training.run import Job, read_run
 from songbloom.units import SAMPLE_RATE, Frames, frames_to_seconds
 
@@ -54,6 +55,7 @@ class Product:
 
         `codebook_hash` is the training set's.
         """
+        self.codebook_hash = codebook_hash  # that of the codecs, where theirs is known
         train = self.job.train
         generator = torch.Generator().manual_seed(train.seed)
         model = SongBloom(self.job.model)
@@ -91,7 +93,7 @@ class Product:
                 "training": {
                     **{key: made[key] for key in ("train", "dataset", "songbloom", "git", "torch")},
                     "step": step,
-                    "last_row": dict(row),
+                    "last_row": {k: v for k, v in row.items() if k not in TIME_FIELDS},
                 },
             },
             config=self.job.model,

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +136,16 @@ def work(
     index = ranks.local_rank % torch.cuda.device_count() if on_gpu and ranks else 0
     device = torch.device("cuda", index) if on_gpu else None
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+    patience = timedelta(hours=2)  # while the first rank sings samples or writes to a slow disk
     if device is not None:
         torch.cuda.set_device(device)
     if ranks is None:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     else:
         os.environ.update(ranks.environment())
-        dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.world_size)
+        dist.init_process_group(
+            backend, rank=ranks.rank, world_size=ranks.world_size, timeout=patience
+        )
     try:
         return train(job, device or torch.device("cpu"), on_event)
     finally:

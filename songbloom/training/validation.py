@@ -1,6 +1,5 @@
 """Songs held out of training, and the losses on them: always the same crops, noise and masks."""
 
-import copy
 import hashlib
 import math
 
@@ -23,10 +22,8 @@ def hold_out(dataset: Dataset, count: int) -> tuple[Dataset, Dataset | None]:
     names = [hashlib.sha256(dataset.shards.ids[int(n)].encode()).digest() for n in dataset.tracks]
     chosen = np.zeros(len(names), bool)
     chosen[sorted(range(len(names)), key=names.__getitem__)[:count]] = True
-    learnt, held_out = copy.copy(dataset), copy.copy(dataset)
-    learnt.tracks, held_out.tracks = dataset.tracks[~chosen], dataset.tracks[chosen]
-    held_out.dropout = False
-    return learnt, held_out
+    learnt, held_out = np.flatnonzero(~chosen), np.flatnonzero(chosen)
+    return dataset.subset(learnt), dataset.subset(held_out, dropout=False)
 
 
 def samples(held_out: Dataset, seed: int) -> list[Sample]:
