@@ -11,6 +11,7 @@ Only rank 0 writes, but for the engine's own files.
 """
 
 import dataclasses
+import fcntl
 import json
 import os
 import platform
@@ -19,7 +20,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -57,11 +58,13 @@ class Job:
 
 @dataclass(frozen=True)
 class TrainState:
-    """Where a run stands, beside the engine's part: finished steps, the loader, the best so far."""
+    """Where a run stands, beside the engine's part: finished steps, the loader, the best so far
+    (the lowest validation loss, and the step of its checkpoint)."""
 
     step: int = 0
     loader: Mapping[str, int] = dataclasses.field(default_factory=dict)
     best_loss: float | None = None
+    best_step: int | None = None
     zero: int = 0
 
 
@@ -82,12 +85,16 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.checkpoints = self.folder / "checkpoints"
+        self._lock: IO[str] | None = None
 
     def begin(self, job: Job, dataset: Mapping[str, Any]) -> None:
         """Write run.json, or see that the run that is here was asked for the same.
 
-        `UsageError` names the settings that differ in what is learnt.
+        From here to `close` no other training may begin here. `UsageError` names the settings that
+        differ in what is learnt; `SongBloomError` where another process trains.
         """
+        if rank() == 0:
+            self._lock = _lock(self.folder)
         asked = {"train": dataclasses.asdict(job.train), "model": job.model.to_dict()}
         if (self.folder / "run.json").exists():
             self._check_same(read_run(self.folder), asked)
@@ -106,6 +113,11 @@ class Run:
                 f"{self.folder}: a run with other settings ({'; '.join(differing[:3])})",
                 "Go on with the settings it began with, or choose another -o.",
             )
+
+    def close(self) -> None:
+        """Let others train here; the end of the process does so too."""
+        if self._lock is not None:
+            self._lock.close()
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint."""
@@ -127,25 +139,24 @@ class Run:
             write_text(unfinished / "state.json", json.dumps(dataclasses.asdict(state)) + "\n")
             shutil.rmtree(target, ignore_errors=True)
             os.replace(unfinished, target)
-            write_text(self.folder / "latest", target.name + "\n")
-            self._prune(train)
+            self.point(state)
+            self._prune(state, train)
         barrier()
         return target
 
-    def mark_best(self, checkpoint: Path) -> None:
-        """Note the checkpoint with the lowest validation loss so far."""
+    def point(self, state: TrainState) -> None:
+        """Write `latest` and `best` (again: a kill may have come between them and a checkpoint)."""
         if rank() == 0:
-            write_text(self.folder / "best", checkpoint.name + "\n")
+            for name, step in (("latest", state.step), ("best", state.best_step)):
+                if step is not None:
+                    write_text(self.folder / name, f"step-{step:08d}\n")
 
-    def _prune(self, train: TrainConfig) -> None:
+    def _prune(self, state: TrainState, train: TrainConfig) -> None:
         kept = sorted(self.checkpoints.glob("step-*"))[-train.keep :]
-        best = self.folder / "best"
-        names = {path.name for path in kept} | (
-            {best.read_text().strip()} if best.exists() else set()
-        )
         for path in self.checkpoints.glob("step-*"):
             step = int(path.name.removeprefix("step-"))
-            if path.name not in names and (not train.keep_every or step % train.keep_every):
+            forever = step == state.best_step or (train.keep_every and step % train.keep_every == 0)
+            if path not in kept and not forever:
                 shutil.rmtree(path)
 
 
@@ -198,6 +209,28 @@ def default_folder(train: TrainConfig, model: ModelConfig) -> Path:
     bound = {k: v for k, v in asked.items() if k == "train.data" or k[6:] not in _FREE}
     digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
     return Path("runs") / f"{train.preset.replace('/', '-')}-{digest[:8]}"
+
+
+def _lock(folder: Path) -> IO[str]:
+    """An open file that one process alone can have. `SongBloomError` where another one has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = open(folder / ".lock", "a")  # noqa: SIM115  # open as long as the run goes on
+    except OSError as error:
+        raise SongBloomError(
+            f"{folder}: cannot be written ({error.strerror})", "Choose another run folder with -o."
+        ) from error
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.close()
+        raise SongBloomError(
+            f"{folder}: another process is training here",
+            "Wait for it to end, stop it, or choose another run folder with -o.",
+        ) from error
+    except OSError:  # a file system without locks
+        pass
+    return stream
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -46,6 +46,16 @@ def sum_over_ranks(values: Sequence[float]) -> list[float]:
     return total.tolist()
 
 
+def keys_of_step(micro_batches: Sequence[MicroBatch]) -> list[str]:
+    """The songs of a step, those of all ranks."""
+    keys = [key for micro_batch in micro_batches for key in micro_batch.keys]
+    if not dist.is_initialized():
+        return keys
+    found: list[list[str]] = [[]] * dist.get_world_size()
+    dist.all_gather_object(found, keys)
+    return [key for own in found for key in own]
+
+
 def count_targets(micro_batches: Sequence[MicroBatch], config: ModelConfig) -> tuple[float, float]:
     """Sketch targets and latent values that count in a step, over all ranks."""
     sketch = flow = 0

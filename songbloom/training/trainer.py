@@ -8,7 +8,9 @@ its own. A stopped run goes on where it was, to the bit where nothing but the st
 import dataclasses
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,11 @@ import torch
 from songbloom.data.dataset import Dataset
 from songbloom.data.loader import Loader, MicroBatch
 from songbloom.data.shards import open_shards
-from songbloom.errors import SongBloomError
+from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics.frontends import vocabulary
 from songbloom.training import planner
 from songbloom.training.engine import EngineSettings, build_engine, rank, world_size
-from songbloom.training.metrics import MetricsLog, throughput
+from songbloom.training.metrics import MetricsLog, read_metrics, throughput
 from songbloom.training.optim import AdamWSettings, ema_decay, warmup_cosine
 from songbloom.training.product import Product
 from songbloom.training.run import (
@@ -34,7 +36,14 @@ from songbloom.training.run import (
     read_state,
 )
 from songbloom.training.signals import StopRequest
-from songbloom.training.step import Sums, batch_to_device, count_targets, share, sum_over_ranks
+from songbloom.training.step import (
+    Sums,
+    batch_to_device,
+    count_targets,
+    keys_of_step,
+    share,
+    sum_over_ranks,
+)
 from songbloom.training.validation import hold_out, samples, validate
 
 Event = dict[str, Any]
@@ -47,7 +56,9 @@ def train(job: Job, device: torch.device, on_event: Callable[[Event], None]) -> 
     data, models and checkpoints that do not fit each other, and for a loss that is not finite.
     """
     with StopRequest() as stop:
-        return Trainer(job, device, on_event if rank() == 0 else _nobody).train(stop)
+        trainer = Trainer(job, device, on_event if rank() == 0 else _nobody)
+        with closing(trainer.run):
+            return trainer.train(stop)
 
 
 class Trainer:
@@ -80,19 +91,19 @@ class Trainer:
             micro_batches = next(batches)
             row = self.step(micro_batches, stop)
             row |= self._speed(micro_batches, time.monotonic() - started_at)
-            ending = stop.requested or self.state.step == last
-            if self.held_out is not None and (ending or self._due(settings.validate_every)):
+            due = self._due(settings.validate_every) or self.state.step == settings.steps
+            if self.held_out is not None and due:  # not at a stop, which must leave no trace
                 row |= self._validate(self.held_out)
             log.write(row)
             self.on_event({"event": "step", "of": last, **row})
-            if ending or self._due(settings.save_every):
+            if stop.requested or self.state.step == last or self._due(settings.save_every):
                 log.sync()
                 self._save(row)
             if self.held_out is not None and self._due(settings.sample_every):
                 self._sing(self.held_out)
         log.close()
         over = self.state.step >= last
-        return Outcome(self.state.step, not over, row, self._finish(row) if over else None)
+        return Outcome(self.state.step, not over, row, self._finish() if over else None)
 
     def step(self, micro_batches: Sequence[MicroBatch], stop: StopRequest) -> dict[str, float]:
         """One update from this rank's micro batches; the step's row of metrics."""
@@ -101,7 +112,7 @@ class Trainer:
         for index, micro_batch in enumerate(micro_batches):
             batch, draws = batch_to_device(micro_batch, self.config, self.device)
             losses = self.engine.losses(batch, draws, last=index == len(micro_batches) - 1)
-            self._check_finite(losses.total, [micro_batch])
+            self._check_finite(losses.total, micro_batch)
             self.engine.backward(share(losses, counts, weight) * world_size())
             sums = sums.plus(losses)
         rate, norm = self._update(micro_batches)
@@ -125,23 +136,23 @@ class Trainer:
         try:
             return rate, self.engine.step(rate, ema_decay(step, settings.ema_decay))
         except FloatingPointError as error:
-            raise self._not_finite(str(error), micro_batches) from error
+            raise self._not_finite(str(error), keys_of_step(micro_batches)) from error
 
-    def _check_finite(self, loss: torch.Tensor, micro_batches: Sequence[MicroBatch]) -> None:
+    def _check_finite(self, loss: torch.Tensor, micro_batch: MicroBatch) -> None:
         if not torch.isfinite(loss):
-            raise self._not_finite(f"the loss is {loss.item()}", micro_batches)
+            raise self._not_finite(f"the loss is {loss.item()}", micro_batch.keys)
 
-    def _not_finite(self, what: str, micro_batches: Sequence[MicroBatch]) -> SongBloomError:
-        keys = ", ".join(key for micro_batch in micro_batches for key in micro_batch.keys)
+    def _not_finite(self, what: str, keys: Sequence[str]) -> SongBloomError:
         return SongBloomError(
-            f"step {self.state.step + 1}: {what}; nothing was updated. Songs of the batch: {keys}",
+            f"step {self.state.step + 1}: {what}; nothing was updated. "
+            f"Songs of the batch: {', '.join(keys)}",
             "Look at these songs, or lower --lr; the run goes on from its last checkpoint.",
         )
 
     def _open_data(self) -> tuple[Dataset, Dataset | None]:
         settings, config = self.settings, self.config
         if settings.data is None:
-            raise SongBloomError("train: no training set is named", "Type: --data DATASET")
+            raise UsageError("train: no training set is named", "Type: --data DATASET")
         corrupt: Any = settings.on_corrupt
         shards = open_shards(Path(settings.data), corrupt=corrupt)
         for reason in shards.skipped:
@@ -200,8 +211,7 @@ class Trainer:
         return automatic if self.settings.dtype == "auto" else self.settings.dtype
 
     def _resume(self) -> None:
-        named = self.job.resume
-        checkpoint = self.run.latest() or (find_checkpoint(named) if named else None)
+        checkpoint = self._checkpoint()
         if checkpoint is None:
             return
         state = read_state(checkpoint)
@@ -211,9 +221,40 @@ class Trainer:
                 f"Go on with --zero {state.zero}, or begin a new run with --init-from.",
             )
         self.loader.load_state_dict(dict(state.loader))
-        self.engine.load(checkpoint / "engine")
+        self._load(checkpoint)
+        if checkpoint.parent == self.run.checkpoints:
+            self.run.point(state)
+        else:  # another run's best is not here
+            state = dataclasses.replace(state, best_loss=None, best_step=None)
         self.state = state
         self.on_event({"event": "resumed", "step": state.step, "checkpoint": str(checkpoint)})
+
+    def _checkpoint(self) -> Path | None:
+        """What to go on from: the run's latest, else what `--resume` names."""
+        latest, named = self.run.latest(), self.job.resume
+        if latest is None:
+            return None if named is None else find_checkpoint(named)
+        own = named is not None and named.resolve().parent == self.run.checkpoints.resolve()
+        if named is not None and own and named.name != latest.name:
+            raise UsageError(
+                f"{named}: this run has gone on to {latest.name}",
+                "Begin another run from it: add another -o.",
+            )
+        return latest
+
+    def _load(self, checkpoint: Path) -> None:
+        try:
+            self.engine.load(checkpoint / "engine")
+        except SongBloomError:
+            raise
+        except Exception as error:  # whatever torch or DeepSpeed makes of it
+            own = checkpoint.parent == self.run.checkpoints
+            raise SongBloomError(
+                f"{checkpoint}: cannot be loaded ({error})",
+                "Delete this folder, and the run goes on from the checkpoint before it."
+                if own
+                else "Name another checkpoint, or train with the settings that this one has.",
+            ) from error
 
     def _open_log(self) -> MetricsLog:
         return MetricsLog(
@@ -264,10 +305,8 @@ class Trainer:
         loss, best = row.get("validation_loss"), self.state.best_loss
         better = loss is not None and (best is None or loss < best)
         if better:
-            self.state = dataclasses.replace(self.state, best_loss=loss)
+            self.state = dataclasses.replace(self.state, best_loss=loss, best_step=self.state.step)
         checkpoint = self.run.save(self.state, self.engine.save, self.settings)
-        if better:
-            self.run.mark_best(checkpoint)
         self.on_event({"event": "saved", "step": self.state.step, "checkpoint": str(checkpoint)})
 
     def _sing(self, held_out: Dataset) -> None:
@@ -279,11 +318,13 @@ class Trainer:
             files = self.product.sing(weights, chosen, folder, self.device)
             self.on_event({"event": "sampled", "step": self.state.step, "files": files})
 
-    def _finish(self, row: dict[str, float]) -> Path | None:
+    def _finish(self) -> Path | None:
         """Write the model (or the adapter) that came out."""
         weights = self.engine.weights(averaged=self.settings.ema_decay > 0)
         if rank() != 0:
             return None
+        rows = deque(read_metrics(self.run.folder), maxlen=1)  # perhaps an earlier process's
+        row = rows[0] if rows else {}
         return self.product.write(weights, self.run.folder, step=self.state.step, row=row)
 
 
