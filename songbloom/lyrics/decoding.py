@@ -79,10 +79,8 @@ def _is_utf8(row: bytes) -> bool:
 def guess_encoding(data: bytes) -> str | None:
     """The old encoding of bytes that are not UTF-8; None where it is not certain."""
     shares = {encoding: _share(data, encoding) for encoding in _COMMON}
-    best, second = sorted(shares.values(), reverse=True)[:2]
-    if best < _LEAST_COMMON or best < 2 * second:
-        return None
-    return max(shares, key=lambda encoding: shares[encoding])
+    best = max(shares, key=lambda encoding: shares[encoding])
+    return best if shares[best] >= _LEAST_COMMON else None
 
 
 def clean(text: str) -> tuple[str, list[Finding]]:
