@@ -36,6 +36,8 @@ _MARK = re.compile(
     rf"({_TAG}|\.{{2,}}|[!?…]|(?<!\d)[.,:/]|[.,:/](?!\d)|(?<!\S)-+|-+(?!\S)|-{{2,}})"
 )
 _SYMBOL_OF_MARK = {":": ",", "/": ","}
+_HELD = re.compile(r"([a-z])(?:\1{2,}|\1$)", re.IGNORECASE)
+_HUMMED = ("mm", "hmm", "shh")
 _ENGLISH_WORD = re.compile(r"[A-Za-z']+(?:-[A-Za-z']+)*")
 
 
@@ -77,19 +79,31 @@ def _vanishes(letter: str) -> bool:
 def _set_aside(line: str, words: Lexicon | None) -> tuple[str, Iterator[Symbols]]:
     """Plain text in which tags, inline phonemes and the lexicon's words are one character each,
     and what those say, in order."""
-    text, place = "", 0
+    texts: list[str] = []
     said: list[Symbols] = []
+    place = 0
     for match in _SET_ASIDE.finditer(line):
-        before, known = _known_words(_plain(line[place : match.start()]), words)
-        text, said, place = text + before, said + known, match.end()
+        _add_text(line[place : match.start()], words, texts, said)
+        place = match.end()
         if match[2] is not None:
-            text += SAID
+            texts.append(SAID)
             said.append(checked(match[2].split(), V1_VOCABULARY, f"lyrics: {match[0]}"))
         elif tag := tag_of(match[1]):
-            text += _TAG
+            texts.append(_TAG)
             said.append((f"[{tag}]",))
-    after, known = _known_words(_plain(line[place:]), words)
-    return text + after, iter(said + known)
+    _add_text(line[place:], words, texts, said)
+    return "".join(texts), iter(said)
+
+
+def _add_text(text: str, words: Lexicon | None, texts: list[str], said: list[Symbols]) -> None:
+    """Add plain text, the user's words in it set aside."""
+    plain = _plain(text)
+    for piece in words.split(plain) if words else [plain]:
+        if isinstance(piece, str):
+            texts.append(piece)
+        else:
+            texts.append(SAID)
+            said.append(piece)
 
 
 def _plain(text: str) -> str:
@@ -100,13 +114,6 @@ def _plain(text: str) -> str:
         plain = unicodedata.normalize("NFKC", text.translate(_QUOTES)).translate(_PLAIN)
         plain = "".join(x for x in plain if unicodedata.category(x) not in ("Cf", "Co", "Mn"))
     return _ABBREVIATION.sub(lambda m: "-".join(m[0].replace(".", "").upper()), plain)
-
-
-def _known_words(text: str, words: Lexicon | None) -> tuple[str, list[Symbols]]:
-    """`text` with the lexicon's words set aside, and how those are said."""
-    pieces = words.split(text) if words else [text]
-    plain = "".join(piece if isinstance(piece, str) else SAID for piece in pieces)
-    return plain, [piece for piece in pieces if not isinstance(piece, str)]
 
 
 def _sentences(text: str) -> Iterator[tuple[str, str]]:
@@ -168,5 +175,15 @@ def _word(word: str) -> tuple[str, ...]:
         return known  # ol'
     if word.lower().endswith("in'") and (known := lexicon.lookup(f"{bare}g")):
         return (*known[:-1], "N")  # runnin'
-    phones = english.pronounce(bare)
+    phones = english.pronounce(_unheld(bare))
     return tuple(phone for phone in phones if phone in V1_VOCABULARY and phone != "-")
+
+
+def _unheld(word: str) -> str:
+    """A word that nobody knows without the letters that are held: "loooove" is love, "sooo" so."""
+    once, twice = _HELD.sub(r"\1", word), _HELD.sub(r"\1\1", word)
+    for known in (word, once, twice) if word.lower().endswith("oo") else (word, twice, once):
+        heard = known.lower() in _HUMMED or (len(known) > 1 and set("aeiouy") & set(known.lower()))
+        if heard and lexicon.lookup(known):  # "br" is there, but as an abbreviation
+            return known
+    return word

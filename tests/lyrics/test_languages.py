@@ -44,6 +44,21 @@ def test_a_line_without_a_sign_is_in_the_language_of_its_song():
     assert of_sentence("tu es ma vie", of_song("je t'aime, tu es ma vie et moi")).latin == "fr"
 
 
+SONGS = {  # traditional
+    "fr": "Au clair de la lune.Mon ami Pierrot.Prête-moi ta plume.Pour écrire un mot",
+    "es": "La cucaracha, la cucaracha.Ya no puede caminar.Porque no tiene, porque le falta",
+    "de": "Stille Nacht, heilige Nacht.Alles schläft, einsam wacht.Schlaf in himmlischer Ruh",
+    "en": "Twinkle twinkle little star.How I wonder what you are.Up above the world so high",
+}
+
+
+@pytest.mark.parametrize("language", SONGS)
+def test_every_line_of_a_song_is_in_its_language(language):
+    """Short lines too, and those of words that two languages share."""
+    song = of_song(SONGS[language])
+    assert {of_sentence(line, song).latin for line in SONGS[language].split(".")} == {language}
+
+
 @pytest.mark.parametrize(
     ("song", "line", "language"),
     [

@@ -39,6 +39,8 @@ from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, V1_VOCABULARY
         # a line end ends a sentence; repeated marks count once
         ("go\nnow!!! wait.... ok?", "G OW1 . N AW1 ! W EY1 T … OW1 K EY1 ?"),
         ("（go）：now；", "G OW1 , N AW1 ,"),
+        # letters that are held
+        ("yeahhh ohhh mmm loooove sooo goood", "Y AE1 OW1 M L AH1 V S OW1 G UH1 D"),
         # digits and signs in English
         ("rock & roll", "R AA1 K AH0 N D R OW1 L"),
         ("50%", "F IH1 F T IY0 P ER0 S EH1 N T"),
