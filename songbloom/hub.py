@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from songbloom.errors import MissingAssetError, SongBloomError
+from songbloom.lyrics.lint import Limits
+from songbloom.model.config import ModelConfig
+from songbloom.units import Seconds
 
 EMBEDDED_FOLDER = Path(__file__).parent / "assets"
 RELEASES = ("songbloom_full_150s", "songbloom_full_150s_dpo", "songbloom_full_240s")
@@ -19,6 +22,7 @@ SHARED_FILES = ("stable_audio_1920_vae.json", "autoencoder_music_dsp1920.ckpt", 
 LICENCE_SUMMARY = (
     "the released SongBloom weights are for academic use only: no commercial use, no production"
 )
+_LONG_SONG: Seconds = 200.0
 
 
 @dataclass(frozen=True)
@@ -192,3 +196,16 @@ def _describe(path: Path) -> InstalledModel:
     except (OSError, ValueError, KeyError, TypeError):
         return InstalledModel(path.name, path, "broken", 0, size, "unknown", embedded)
     return InstalledModel(path.name, path, str(kind), count, size, str(licence), embedded)
+
+
+def lyric_limits(config: ModelConfig) -> Limits:
+    """What a model can take of lyrics; one that sings beyond 200 s counts tags in fives of seconds,
+    as the released 240 s model does."""
+    longest = config.sampling.max_duration
+    return Limits(
+        max_duration=longest,
+        lyric_length=config.lyric_length,
+        max_sentences=config.max_sentences,
+        frontend=config.frontend,
+        convention="240s" if longest > _LONG_SONG else "150s",
+    )

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from songbloom.lyrics.lint import Limits
 
 STDIN = "-"
-_LONG = 200.0  # seconds; models that sing longer read the one line as the released 240 s one does
 _COLOURS = {"error": typer.colors.RED, "warning": typer.colors.YELLOW}
 
 _app = typer.Typer(help="Check, mend, convert and show lyrics.", rich_markup_mode=None)
@@ -155,7 +154,7 @@ def _limits(context: typer.Context, model: str | None) -> "Limits":
 
     from songbloom import hub
     from songbloom.errors import SongBloomError
-    from songbloom.lyrics.lint import ANY_MODEL, Limits
+    from songbloom.lyrics.lint import ANY_MODEL
     from songbloom.model.config import PRESETS, ModelConfig, preset
 
     if model is None:
@@ -175,13 +174,7 @@ def _limits(context: typer.Context, model: str | None) -> "Limits":
             raise SongBloomError(
                 f"{path}: says nothing of the model's sizes", "List models: songbloom models"
             ) from error
-    return Limits(
-        max_duration=config.sampling.max_duration,
-        lyric_length=config.lyric_length,
-        max_sentences=config.max_sentences,
-        frontend=config.frontend,
-        convention="240s" if config.sampling.max_duration > _LONG else "150s",
-    )
+    return hub.lyric_limits(config)
 
 
 def _check_one(file: str, limits: "Limits", mending: bool) -> _Checked:

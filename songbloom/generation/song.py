@@ -30,7 +30,8 @@ from songbloom.generation.draws import CounterDraws, Draws, ReleaseDraws
 from songbloom.generation.engine import generate_patches, max_patches
 from songbloom.generation.options import GenerateOptions
 from songbloom.generation.timeline import timeline
-from songbloom.lyrics import frontends
+from songbloom.hub import lyric_limits
+from songbloom.lyrics import frontends, lint
 from songbloom.model.checkpoint import Model, load_model, read_info
 from songbloom.model.conditioning import Conditions, LyricIds
 from songbloom.model.config import ModelConfig, SamplingConfig
@@ -344,19 +345,22 @@ class _Maker:
         kind = ReleaseDraws if self.options.rng == "release" else CounterDraws
         return kind(self.options.seed + item.sample)
 
+    def _findings(self, item: Item) -> list[str]:
+        """What is wrong with the lyrics for this model at this length."""
+        limits = dataclasses.replace(
+            lyric_limits(self.config), max_duration=self.sampling.max_duration
+        )
+        lyrics = item.request.lyrics
+        found = filter(lint.is_serious, lint.check(lyrics, limits))
+        return [finding.text(lyrics.source) for finding in found]
+
     def _conditions(self, item: Item, draws: Draws) -> Conditions:
-        for warning in item.request.lyrics.warnings if item.sample == 0 else ():
-            self._warn(item, warning)
+        for finding in self._findings(item) if item.sample == 0 else ():
+            self._warn(item, finding)
         said = self._say(item.request.lyrics.line)
         if lacking := self.model.vocabulary.lacking(said):
             self._warn(item, f"the model has no symbol for {' '.join(lacking)}; left out")
         tokens = self.model.vocabulary.encode(said)
-        if len(tokens) > self.config.lyric_length:
-            self._warn(
-                item,
-                f"the lyrics have {len(tokens)} symbols; this model hears the first "
-                f"{self.config.lyric_length}",
-            )
         ids = LyricIds.from_tokens(
             tokens, self.model.vocabulary, max_sentences=self.config.max_sentences
         )

@@ -194,7 +194,7 @@ def test_clips_that_say_little(stage: Stage, tmp_path: Path) -> None:
     short = reference(tmp_path, "short.wav", np.full(1000, 0.1))
     assert any("silent" in w for w in warnings_of(stage, silent, tmp_path / "a.flac"))
     assert any("43 ms" in w for w in warnings_of(stage, short, tmp_path / "b.flac"))
-    assert warnings_of(stage, stage.clip, tmp_path / "c.flac") == []
+    assert not any("clip" in w for w in warnings_of(stage, stage.clip, tmp_path / "c.flac"))
 
 
 def test_the_clip_is_heard_as_mono_and_cut(stage: Stage, tmp_path: Path) -> None:
@@ -222,9 +222,11 @@ def test_the_clip_is_heard_as_mono_and_cut(stage: Stage, tmp_path: Path) -> None
 
 
 def test_long_lyrics_are_warned_about(stage: Stage, tmp_path: Path) -> None:
-    """Symbols beyond the model's lyric length are not heard, and the warning counts them."""
-    (warning,) = warnings_of(stage, stage.clip, tmp_path / "x.flac", "[verse] " + "la " * 40)
-    assert "64" in warning and "symbols" in warning
+    """Symbols beyond the model's lyric length are not heard, and a warning counts them; another
+    one says how long the song would be."""
+    warnings = warnings_of(stage, stage.clip, tmp_path / "x.flac", "[verse] " + "la " * 40)
+    assert any("64" in warning and "symbols" in warning for warning in warnings)
+    assert any("s of song; the model sings 1 s" in warning for warning in warnings)
 
 
 def test_a_song_that_ends_at_once(stage: Stage, tmp_path: Path) -> None:
@@ -248,7 +250,8 @@ def test_events(stage: Stage, tmp_path: Path) -> None:
     """A song tells its start, each patch with the seconds so far, and its end."""
     events: list[dict[str, Any]] = []
     generate(stage.requests, stage.model, tmp_path / "x.flac", GenerateOptions(), events.append)
-    assert [e["event"] for e in events] == ["start", *["patch"] * 5, "done"]
+    kinds = [e["event"] for e in events if e["event"] != "warning"]  # the lyrics are too long
+    assert kinds == ["start", *["patch"] * 5, "done"]
     patches = [e for e in events if e["event"] == "patch"]
     assert [e["seconds"] for e in patches] == pytest.approx([0.16, 0.32, 0.48, 0.64, 0.8])
     assert all(e["rtf"] > 0 for e in patches)
