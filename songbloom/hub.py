@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from songbloom.errors import MissingAssetError, SongBloomError
-from songbloom.lyrics.lint import Limits
+from songbloom.lyrics.lint import ANY_MODEL, Limits
 from songbloom.model.config import ModelConfig
 from songbloom.units import Seconds
 
@@ -74,16 +74,16 @@ def resolve(name_or_path: str, folder: Path) -> Path:
     raise MissingAssetError(f"{name_or_path}: {what}", hint)
 
 
-def frontend(path: Path) -> str:
-    """The lyric front end of a model folder; the released one where its `model.json` names none.
+def limits_of(path: Path) -> Limits:
+    """What a model folder takes of lyrics; what every model takes where its `model.json` is odd.
 
     Torch-free, so that lyrics are read before a model is loaded, which tells what is wrong with it.
     """
     try:
         info = json.loads((path / "model.json").read_text("utf-8"))
-        return str(info["config"]["frontend"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "release"
+        return lyric_limits(ModelConfig.from_dict(info["config"]))
+    except (OSError, ValueError, KeyError, TypeError, SongBloomError):
+        return ANY_MODEL
 
 
 def pull(

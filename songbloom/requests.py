@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from songbloom import lyrics as lyric_text
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics import Lyrics
 from songbloom.lyrics.jsonl import is_document
+from songbloom.lyrics.lint import ANY_MODEL, Limits
 
 STDIN = "-"
 BATCH_SUFFIX = ".jsonl"
@@ -40,17 +41,17 @@ def is_batch(lyrics: str) -> bool:
 
 
 def read_requests(
-    lyrics: str, prompt: Path | None, stdin: BinaryIO, frontend: str = "release"
+    lyrics: str, prompt: Path | None, stdin: BinaryIO, limits: Limits = ANY_MODEL
 ) -> list[Request]:
     """The songs that the lyrics argument asks for: a file, `-` for `stdin`, or a JSONL batch.
 
-    `prompt` is the reference clip; in a batch it serves the items that name none. `frontend` is the
-    model's: it decides what of the lyrics can be sung. Raises
-    `UsageError` where a clip is not named and `SongBloomError` for lyrics that cannot be read, a
-    batch line that is wrong (named by its number) and a clip that is not there.
+    `prompt` is the reference clip; in a batch it serves the items that name none. `limits` are the
+    model's: they say what can be sung and how long a tag is. Raises `UsageError` where a clip is
+    not named and `SongBloomError` for lyrics that cannot be read, a batch line that is wrong (named
+    by its number) and a clip that is not there.
     """
     if is_batch(lyrics):
-        return _read_batch(Path(lyrics), prompt, frontend)
+        return _read_batch(Path(lyrics), prompt, limits)
     if prompt is None:
         raise UsageError(
             "No reference clip: the style of a song comes from about ten seconds of music",
@@ -58,10 +59,15 @@ def read_requests(
         )
     if lyrics == STDIN:
         source = "standard input"
-        idx, words = "song", lyric_text.parse_bytes(stdin.read(), source, frontend=frontend)
+        idx, words = "song", lyric_text.parse_bytes(stdin.read(), source, **_ways(limits))
     else:
-        idx, words = Path(lyrics).stem, lyric_text.read(Path(lyrics), frontend=frontend)
+        idx, words = Path(lyrics).stem, lyric_text.read(Path(lyrics), **_ways(limits))
     return [Request(idx, words, _existing(prompt, "--prompt"))]
+
+
+def _ways(limits: Limits) -> dict[str, Any]:
+    """How lyrics are read for a model."""
+    return {"frontend": limits.frontend, "convention": limits.convention}
 
 
 def _first_row(path: Path) -> str:
@@ -74,10 +80,10 @@ def _first_row(path: Path) -> str:
         return ""
 
 
-def _read_batch(path: Path, prompt: Path | None, frontend: str) -> list[Request]:
+def _read_batch(path: Path, prompt: Path | None, limits: Limits) -> list[Request]:
     requests: dict[str, Request] = {}
     for where, line in _lines(path):
-        request = _read_item(line, where, path.parent, prompt, frontend)
+        request = _read_item(line, where, path.parent, prompt, limits)
         if request.idx in requests:
             raise SongBloomError(
                 f"{where}: idx '{request.idx}' was used by an earlier line",
@@ -107,7 +113,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         ) from error
 
 
-def _read_item(line: str, where: str, folder: Path, prompt: Path | None, frontend: str) -> Request:
+def _read_item(line: str, where: str, folder: Path, prompt: Path | None, limits: Limits) -> Request:
     """One line of a batch. `prompt_wav` is looked for as it stands, then beside the batch file."""
     item = _parse_item(line, where)
     idx = _file_name(item["idx"], where)
@@ -119,9 +125,8 @@ def _read_item(line: str, where: str, folder: Path, prompt: Path | None, fronten
     reference = Path(clip)
     if not reference.exists() and (folder / clip).exists():
         reference = folder / clip
-    return Request(
-        idx, lyric_text.parse(item["lyrics"], where, frontend=frontend), _existing(reference, where)
-    )
+    words = lyric_text.parse(item["lyrics"], where, **_ways(limits))
+    return Request(idx, words, _existing(reference, where))
 
 
 def _parse_item(line: str, where: str) -> dict[str, str]:

@@ -104,7 +104,7 @@ def generate(
     loaded = options.load(context, "generate")
     settings = loaded.config.generate
     model_path = hub.resolve(settings.model, options.models_folder(loaded))
-    requests = read_requests(lyrics, prompt, sys.stdin.buffer, hub.frontend(model_path))
+    requests = read_requests(lyrics, prompt, sys.stdin.buffer, hub.limits_of(model_path))
 
     from songbloom.generation import song  # imports torch
     from songbloom.generation.options import GenerateOptions

@@ -40,7 +40,7 @@ def set_table(folder: Path, length: int) -> None:
 
 def read(text: str, stage: Stage, model: Path) -> list[Request]:
     """The request for a song of these lyrics by this model."""
-    return read_requests("-", stage.clip, io.BytesIO(text.encode()), hub.frontend(model))
+    return read_requests("-", stage.clip, io.BytesIO(text.encode()), hub.limits_of(model))
 
 
 def sing(requests: list[Request], model: Path, out: Path, **options: Any) -> tuple[str, list[str]]:
