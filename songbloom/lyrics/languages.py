@@ -42,8 +42,8 @@ _WORDS = {
     "not so but don't was have at she they what when can just like will from up out know never "
     "if there by he her his our as do how no now where who would or am an die man hat war son",
     "es": "el los las una un de del que y con por para pero muy mi mis tu tus su yo eres está "
-    "estoy quiero como cuando porque sin hasta siempre te se lo le más es en nunca nada todo hay soy "
-    "al ser corazón vida noche amor contigo no me a he son",
+    "estoy quiero como cuando porque sin hasta siempre te se lo le más es en nunca nada todo hay "
+    "soy al ser corazón vida noche amor contigo no me a he son",
     "fr": "le les un une de du est et je tu il elle nous vous dans avec pas ne mon ma ta tes ses "
     "ce cette qui que où mais quand toi moi j' t' l' d' c' n' s' m' qu' au aux des suis rien tout "
     "toujours jamais encore y es me on a son or",

@@ -181,9 +181,12 @@ def _word(word: str) -> tuple[str, ...]:
 
 def _unheld(word: str) -> str:
     """A word that nobody knows without the letters that are held: "loooove" is love, "sooo" so."""
+    if lexicon.lookup(word):
+        return word
     once, twice = _HELD.sub(r"\1", word), _HELD.sub(r"\1\1", word)
-    for known in (word, once, twice) if word.lower().endswith("oo") else (word, twice, once):
-        heard = known.lower() in _HUMMED or (len(known) > 1 and set("aeiouy") & set(known.lower()))
-        if heard and lexicon.lookup(known):  # "br" is there, but as an abbreviation
-            return known
+    for shorter in (once, twice) if word.lower().endswith("oo") else (twice, once):
+        # Only hums lack a vowel: "br" is in the lexicon, but as an abbreviation.
+        sung = shorter.lower() in _HUMMED or set("aeiouy") & set(shorter.lower())
+        if sung and len(shorter) > 1 and lexicon.lookup(shorter):
+            return shorter
     return word

@@ -178,7 +178,7 @@ def test_endless_input_does_not_hang():
 
 
 def test_speed():
-    """10,000 short strings a minute on one core, four times over."""
+    """10,000 short strings a minute on one core."""
     words = lexicon.words()[::61]
     lines = [
         f"{a} and my {b} 爱你{i}次" for i, (a, b) in enumerate(zip(words, words[1:], strict=False))
@@ -187,7 +187,7 @@ def test_speed():
     start = time.process_time()
     for line in lines[:1000]:
         phonemes(line, "v1")
-    assert (time.process_time() - start) / 1000 < 60 / 40_000 * 4
+    assert (time.process_time() - start) / 1000 < 60 / 10_000
 
 
 def test_import_is_light():
