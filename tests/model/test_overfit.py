@@ -17,7 +17,7 @@ from songbloom.training.examples import lyric_symbols
 from songbloom.training.optim import trapezoid
 
 FRAMES = 80  # five patches and the end
-_STEPS = 350
+_STEPS = 450
 
 
 def test_memorises_a_track() -> None:
