@@ -7,7 +7,7 @@ names its front end (`ModelConfig.frontend`) and carries its own table.
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics import release, v1
 from songbloom.lyrics.sung import release_drops
-from songbloom.lyrics.user_lexicon import Lexicon, load_lexicon
+from songbloom.lyrics.user_lexicon import Lexicon, checked, load_lexicon
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, V1_VOCABULARY, Vocabulary
 
 __all__ = [
@@ -89,7 +89,7 @@ def _release_with_lexicon(line: str, lexicon: Lexicon) -> str:
     parts: list[str] = []
     for piece in lexicon.split(line):
         if not isinstance(piece, str):
-            parts.append(" ".join(piece))
+            parts.append(" ".join(checked(list(piece), RELEASE_VOCABULARY, "lexicon")))
         elif text := piece.strip(" "):
             parts.append(release.phonemes(text))
     return " ".join(parts)

@@ -46,7 +46,7 @@ class Lexicon:
         """The words as one group, the longest first."""
         longest_first = sorted(self.entries, key=lambda word: (-len(word), word))
         words = "|".join(map(_bordered, longest_first)) or r"(?!)"
-        return re.compile(f"({words})", re.IGNORECASE)
+        return re.compile(f"({words})")
 
 
 def load_lexicon(path: Path, vocabulary: Vocabulary = V1_VOCABULARY) -> Lexicon:
@@ -91,4 +91,10 @@ def checked(symbols: list[str], vocabulary: Vocabulary, where: str) -> Symbols:
 def _bordered(word: str) -> str:
     before = rf"(?<![{_LATIN}])" if re.match(f"[{_LATIN}]", word) else ""
     after = rf"(?![{_LATIN}])" if re.search(f"[{_LATIN}]$", word) else ""
-    return before + re.escape(word) + after
+    return before + "".join(map(_either_case, word)) + after
+
+
+def _either_case(letter: str) -> str:
+    """Not `re.IGNORECASE`, for which dotless ı is an i, so that a match might be no entry."""
+    upper = letter.upper()
+    return f"[{letter}{upper}]" if upper != letter == upper.lower() else re.escape(letter)

@@ -1,9 +1,13 @@
 """The user's lexicon: words said in the user's way, mistakes told with file and line."""
 
+import unicodedata
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from songbloom.errors import SongBloomError, UsageError
-from songbloom.lyrics.frontends import load_lexicon, phonemes
+from songbloom.lyrics.frontends import Lexicon, load_lexicon, phonemes
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
 
 
@@ -24,6 +28,18 @@ def test_a_word_is_said_as_its_owner_wants(lexicon):
     siobhan = "SH IH0 V AO1 N"
     plain = phonemes("annex Ann's", "v1")
     assert said == f"{siobhan} , {siobhan} . {plain} AE1 N AH0"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=4), st.text(max_size=8))
+def test_any_word_is_found_in_upper_and_lower_case(word, text):
+    """Whatever is written around an entry, splitting neither fails nor loses a character."""
+    word = "".join(unicodedata.normalize("NFKC", word).lower().split()) or "x"
+    own = Lexicon({word: ("AA1",), "ist": ("AA2",)})
+    for line in (text, word, f"{text} {word} {text}", f"{text} {word.upper()}", "ıst İst ſt"):
+        pieces = own.split(line)
+        assert all(piece in line for piece in pieces if isinstance(piece, str))
+    assert own.split(word) == [("AA1",)]
 
 
 def test_words_of_other_scripts_count_wherever_they_stand(lexicon):
@@ -61,7 +77,10 @@ def test_mistakes_are_told_with_their_line(lexicon, text, message):
 def test_a_symbol_of_v1_alone_is_none_of_the_release(lexicon):
     with pytest.raises(SongBloomError, match=r"no symbol is called '/ʁ/'"):
         lexicon("rue /ʁ/ /ˈy/\n", RELEASE_VOCABULARY)
-    assert phonemes("rue", "v1", lexicon=lexicon("rue /ʁ/ /ˈy/\n")) == "/ʁ/ /ˈy/"
+    own = lexicon("rue /ʁ/ /ˈy/\n")
+    assert phonemes("rue", "v1", lexicon=own) == "/ʁ/ /ˈy/"
+    with pytest.raises(SongBloomError, match=r"no symbol is called '/ʁ/'"):
+        phonemes("rue", "release", lexicon=own)
 
 
 def test_no_file_and_an_empty_one(lexicon, tmp_path):
