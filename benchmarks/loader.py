@@ -8,7 +8,7 @@ Readers take the same songs in the same order, in turn, in one process. "map" co
 tokens and latents out of a memory map of one raw file. "batches" makes padded int64 and float32
 batches from that map, the least that training needs. "loader" is ours, with lyrics, references and
 dropout, on 0, 1 and 2 threads. Best of `--repeats`: GB/s of what lies on disk, ratios to the first
-two.
+two, and milliseconds of processor a song, which other work on the machine does not lengthen much.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,8 +121,10 @@ def forget(folder: Path) -> None:
             os.close(handle)
 
 
-def measure_reading(folder: Path, songs: int, repeats: int, cold: bool) -> dict[str, float]:
-    """GB/s of each reader."""
+def measure_reading(
+    folder: Path, songs: int, repeats: int, cold: bool
+) -> dict[str, tuple[float, float]]:
+    """GB/s and processor milliseconds a song of each reader."""
     writer = ShardWriter(folder / "dataset", HEADER)
     for number in range(songs):
         writer.add(random_song(number))
@@ -137,16 +140,17 @@ def measure_reading(folder: Path, songs: int, repeats: int, cold: bool) -> dict[
             for workers in (0, 1, 2)
         },
     }
-    best = dict.fromkeys(readers, float("inf"))
+    best = dict.fromkeys(readers, (float("inf"), float("inf")))
     for _ in range(repeats):
         for name, reader in readers.items():
             if cold:
                 forget(folder)
-            started_at = time.perf_counter()
+            started_at, processor = time.perf_counter(), time.process_time()
             reader()
-            best[name] = min(best[name], time.perf_counter() - started_at)
-    size = (folder / "raw.bin").stat().st_size
-    return {name: size / 1e9 / seconds for name, seconds in best.items()}
+            elapsed, spent = time.perf_counter() - started_at, time.process_time() - processor
+            best[name] = (min(best[name][0], elapsed), min(best[name][1], spent))
+    size = (folder / "raw.bin").stat().st_size / 1e9
+    return {name: (size / wall, 1e3 * spent / songs) for name, (wall, spent) in best.items()}
 
 
 def measure_index(folder: Path, rows: int) -> dict[str, float]:
@@ -193,20 +197,22 @@ def main() -> None:
         print(json.dumps(index_part(arguments.part, arguments.folder, arguments.rows)))
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        if arguments.rows:
-            results = measure_index(Path(name), arguments.rows)
-        else:
-            results = measure_reading(
-                Path(name), arguments.songs, arguments.repeats, arguments.cold
-            )
+        folder, songs = Path(name), arguments.songs
+        results: dict[str, Any] = (
+            measure_index(folder, arguments.rows)
+            if arguments.rows
+            else measure_reading(folder, songs, arguments.repeats, arguments.cold)
+        )
     if arguments.json:
         print(json.dumps(results, indent=1))
-        return
-    for key, value in results.items():
-        ratio = ""
-        if not arguments.rows:
-            ratio = "".join(f"{value / results[bare]:10.2f}" for bare in ("map", "batches"))
-        print(f"{key:20}{value:10.2f}{ratio}")
+    elif arguments.rows:
+        for key, value in results.items():
+            print(f"{key:18}{value:10.1f}")
+    else:
+        print(f"{'':18}{'GB/s':>10}{'/ map':>10}{'/ batches':>10}{'ms a song':>10}")
+        for key, (speed, spent) in results.items():
+            ratios = "".join(f"{speed / results[bare][0]:10.2f}" for bare in ("map", "batches"))
+            print(f"{key:18}{speed:10.2f}{ratios}{spent:10.2f}")
 
 
 if __name__ == "__main__":
