@@ -71,9 +71,9 @@ def installed_names() -> list[str]:
 
 def preset_names() -> list[str]:
     """The presets, for shell completion."""
-    from songbloom.model.config import PRESETS
+    from songbloom.model.config import ABLATIONS, PRESETS
 
-    return list(PRESETS)
+    return [*PRESETS, *(f"ablations/{name}" for name in ABLATIONS)]
 
 
 ConfigOption = Annotated[

@@ -5,8 +5,10 @@ that long: unused positions are zero vectors, attended like any other (the relea
 mask). L lyric length, D dim.
 """
 
+import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,20 +35,27 @@ class LyricIds:
         nothing. Those three kinds take no sentence and count their own embedding twice (their
         section is themselves). Empty lyrics are the null condition: the one empty symbol, id 0.
         """
-        period, comma = (vocabulary.symbols.index(mark) for mark in ".,")
-        structures = {i for i, symbol in enumerate(vocabulary.symbols) if symbol.startswith("[")}
-        section, sentence, rows = 0, 1, []
-        for token in tokens or [0]:
-            if token in structures:
-                section, sentence = token, 1
-                rows.append((token, token, 0))
-            elif token in (period, comma):
-                sentence += token == period
-                rows.append((token, token, 0))
-            else:
-                rows.append((token, section, min(sentence, max_sentences - 1)))
-        columns = torch.tensor(rows, dtype=torch.int64).T
-        return cls(*columns)
+        ids = np.array(tokens or [0], dtype=np.int64)
+        opens, ends, commas = _marks(vocabulary)[:, ids]
+        opened = np.maximum.accumulate(np.where(opens, np.arange(len(ids)), -1))
+        ended, inside = ends.cumsum(), opened >= 0
+        sections = np.where(inside, ids[opened], 0)
+        sentences = 1 + ended - np.where(inside, ended[opened], 0)
+        marks = opens | ends | commas
+        columns = (
+            ids,
+            np.where(marks, ids, sections),
+            np.where(marks, 0, np.minimum(sentences, max_sentences - 1)),
+        )
+        return cls(*(torch.from_numpy(column) for column in columns))
+
+
+@functools.lru_cache(maxsize=8)
+def _marks(vocabulary: Vocabulary) -> np.ndarray:
+    """Which symbols open a section, end a sentence, are commas: bool `[3, symbols]`."""
+    symbols = vocabulary.symbols
+    opens = [symbol.startswith("[") for symbol in symbols]
+    return np.array([opens, [s == "." for s in symbols], [s == "," for s in symbols]])
 
 
 class LyricConditioner(nn.Module):

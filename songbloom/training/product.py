@@ -49,6 +49,11 @@ class Product:
         self.warnings: list[str] = []
         if self.lora is not None and job.init_from is None:
             raise UsageError("--lora: adapts a model, and none is named", "Add --init-from MODEL.")
+        if self.lora is not None and job.train.reset_sketch:
+            raise UsageError(
+                "--lora with --reset-sketch: an adapter leaves the redrawn tables as they are",
+                "Leave one of them out.",
+            )
 
     def build(self, codebook_hash: str) -> SongBloom:
         """The model with its first weights, drawn from the run's seed where no model gives them.
@@ -71,6 +76,7 @@ class Product:
             )
         if self.lora is not None:
             add_lora(model, self.lora, generator)
+            self.warnings += self.lora.warnings
         return model
 
     def write(
@@ -87,7 +93,7 @@ class Product:
             run / "model",
             info={
                 "name": run.resolve().name,
-                "licence": _LICENCE,
+                "licence": self._licence(),
                 "sketch_kind": self.codecs.get("sketch_kind", "unknown"),
                 "codebook_hash": self.codebook_hash or "unknown",
                 "training": {
@@ -101,8 +107,19 @@ class Product:
             songbloom=weights,
             vae=load_tensors(self.job.codecs / "vae.safetensors"),
             vae_info=self.codecs["vae"],
+            notice=self._notice(),
         )
         return run / "model"
+
+    def _licence(self) -> str:
+        """A model that began as another one is bound by that one's licence too."""
+        if self.job.init_from is None:
+            return _LICENCE
+        return f"{read_info(self.job.init_from).get('licence', 'unknown')}; and {_LICENCE}"
+
+    def _notice(self) -> str:
+        path = None if self.job.init_from is None else self.job.init_from / "NOTICE.txt"
+        return path.read_text("utf-8") if path is not None and path.exists() else ""
 
     def sing(
         self,

@@ -168,6 +168,7 @@ class Trainer:
             codebook_hash=self.product.codebook_hash,
             vae_hash=self.product.vae_hash,
         )
+        _check_same_everywhere(dataset)
         return hold_out(dataset, min(settings.validation_songs, len(dataset) // 10))
 
     def _loader(self) -> Loader:
@@ -326,6 +327,16 @@ class Trainer:
         rows = deque(read_metrics(self.run.folder), maxlen=1)  # perhaps an earlier process's
         row = rows[0] if rows else {}
         return self.product.write(weights, self.run.folder, step=self.state.step, row=row)
+
+
+def _check_same_everywhere(dataset: Dataset) -> None:
+    """`SongBloomError` where the ranks' copies of the dataset differ: so would their order."""
+    own = float(dataset.fingerprint % 2**40)  # exact in a sum over thousands of ranks
+    if sum_over_ranks([own])[0] != own * world_size():
+        raise SongBloomError(
+            f"{dataset.shards.folder}: not the same songs on all machines",
+            "Copy the dataset again to the machine that skipped a shard, or share one copy.",
+        )
 
 
 def _nobody(event: Event) -> None:

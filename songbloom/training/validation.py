@@ -3,7 +3,6 @@
 import hashlib
 import math
 
-import numpy as np
 import torch
 
 from songbloom.data.dataset import Dataset, Sample
@@ -20,10 +19,8 @@ def hold_out(dataset: Dataset, count: int) -> tuple[Dataset, Dataset | None]:
     if count == 0:
         return dataset, None
     names = [hashlib.sha256(dataset.shards.ids[int(n)].encode()).digest() for n in dataset.tracks]
-    chosen = np.zeros(len(names), bool)
-    chosen[sorted(range(len(names)), key=names.__getitem__)[:count]] = True
-    learnt, held_out = np.flatnonzero(~chosen), np.flatnonzero(chosen)
-    return dataset.subset(learnt), dataset.subset(held_out, dropout=False)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return dataset.subset(order[count:]), dataset.subset(order[:count], dropout=False)
 
 
 def samples(held_out: Dataset, seed: int) -> list[Sample]:
