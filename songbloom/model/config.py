@@ -8,7 +8,7 @@ import difflib
 import math
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 from songbloom.errors import UsageError
 from songbloom.toml import loads
@@ -200,9 +200,10 @@ class ModelConfig:
     def from_dict(cls, values: dict[str, Any], where: str = "model config") -> "ModelConfig":
         """Inverse of `to_dict`. `UsageError` naming an unknown or missing key."""
         values = dict(values)
-        objective = _build(ObjectiveConfig, values.pop("objective", {}), f"{where}: [objective]")
-        sampling = _build(SamplingConfig, values.pop("sampling", {}), f"{where}: [sampling]")
-        return _build(cls, {**values, "objective": objective, "sampling": sampling}, where)
+        for name, table in (("objective", ObjectiveConfig), ("sampling", SamplingConfig)):
+            if isinstance(values.setdefault(name, {}), dict):
+                values[name] = _build(table, values[name], f"{where}: [{name}]")
+        return _build(cls, values, where)
 
 
 _AT_LEAST_ONE = (
@@ -261,4 +262,18 @@ def _build(cls: Any, values: dict[str, Any], where: str) -> Any:
     ]
     if missing:
         raise UsageError(f"{where}: lacks {', '.join(missing)}")
+    hints = get_type_hints(cls)
+    for key, value in values.items():
+        _check_type(f"{where}: {key}", value, hints[key])
     return cls(**values)
+
+
+def _check_type(name: str, value: object, wanted: Any) -> None:
+    """`UsageError` unless a number is where one belongs, finite, and words are where words do."""
+    kind = wanted if isinstance(wanted, type) else str  # one of several words
+    fits = isinstance(value, int | float if kind is float else kind)
+    if kind in (int, float):
+        fits = fits and not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
+    if not fits:
+        expected = {int: "a whole number", float: "a number", str: "text"}.get(kind, "a table")
+        raise UsageError(f"{name} is {value!r}; expected {expected}")
