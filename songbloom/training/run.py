@@ -98,7 +98,7 @@ class Run:
         asked = {"train": dataclasses.asdict(job.train), "model": job.model.to_dict()}
         if (self.folder / "run.json").exists():
             self._check_same(read_run(self.folder), asked)
-        elif rank() == 0:
+        if rank() == 0 and self.latest() is None:
             made = {"dataset": dict(dataset), "command": list(job.command), **_versions()}
             described = {**asked, **made}
             write_text(self.folder / "run.json", json.dumps(described, indent=1) + "\n")

@@ -157,7 +157,6 @@ class Trainer:
         shards = open_shards(Path(settings.data), corrupt=corrupt)
         for reason in shards.skipped:
             self.on_event({"event": "warning", "message": f"left out: {reason}"})
-        self.run.begin(self.job, dataset={"hash": shards.info.dataset_hash, "songs": len(shards)})
         reference: Any = settings.reference
         dataset = Dataset(
             shards,
@@ -169,6 +168,7 @@ class Trainer:
             vae_hash=self.product.vae_hash,
         )
         _check_same_everywhere(dataset)
+        self.run.begin(self.job, dataset={"hash": shards.info.dataset_hash, "songs": len(shards)})
         return hold_out(dataset, min(settings.validation_songs, len(dataset) // 10))
 
     def _loader(self) -> Loader:
