@@ -43,7 +43,7 @@ def pronounce(text: str) -> list[str]:
     Accents fall off, digits become words, everything that is not a Latin letter, an apostrophe or
     one of `. , ? ! -` vanishes. An apostrophe outside a word is the symbol "-", three at most.
     """
-    text = unicodedata.normalize("NFD", spell_numbers(text.replace("’", "'")))
+    text = unicodedata.normalize("NFD", spell_numbers(text))
     text = _HANGING.sub("'''", _SPOKEN.sub("", text))
     symbols: list[str] = []
     for token in _TOKEN.findall(text):

@@ -180,7 +180,7 @@ _NO_PLURAL = {
 _HOMOGRAPHS = {
     "record", "records", "rebel", "rebels", "refrain", "live", "lives", "leading", "perfect",
     "wound", "close", "use", "separate", "desert", "object", "present", "learned", "dove",
-    "blessed", "house", "does", "collects", "invites", "mouth",
+    "blessed", "house", "does", "collect", "collects", "invite", "invites", "mouth",
 }  # fmt: skip
 _VOWELS = "aeiou"
 _DOUBLED = {
