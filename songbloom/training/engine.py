@@ -1,10 +1,10 @@
 """What moves the weights: PyTorch's own parts, or DeepSpeed, behind the same five methods.
 
-    backward(loss)   gradients of one micro batch
+    backward(loss)     gradients of one micro batch
     step(rate, decay)  clip, update, average; returns the gradient norm before clipping
-    save(folder)     weights, optimizer and average, every rank its part
-    load(folder)     the same back, on any number of ranks
-    weights()        whole tensors on rank 0, for export and for sampling
+    save(folder)       weights, optimizer and average, every rank its part
+    load(folder)       the same back, on any number of ranks
+    weights()          whole tensors on rank 0, for export and for sampling
 
 This is the only file that knows DeepSpeed. Losses must come in as the rank's share of a mean over
 all ranks, times the number of ranks: gradients are averaged.

@@ -75,7 +75,9 @@ class Trainer:
         for message in self.product.warnings:
             self.on_event({"event": "warning", "message": message})
         self._tune_blocks()
-        self._trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        parameters = list(self.model.parameters())  # counted before an engine shares them out
+        self._trained = sum(p.numel() for p in parameters if p.requires_grad)
+        self._trained_share = self._trained / sum(p.numel() for p in parameters)
         self.engine = build_engine(self.model, self._engine_settings(), device)
         self.state = TrainState(zero=self.settings.zero)
         self._resume()
@@ -121,10 +123,7 @@ class Trainer:
         self.state = dataclasses.replace(
             self.state, step=self.state.step + 1, loader=self.loader.state_dict()
         )
-        named = {
-            **Sums(*total).named(weight),
-            "lm_chance": math.log(max(self.config.sketch_vocab_size, 1)),
-        }
+        named = {**Sums(*total).named(weight), "lm_chance": self._chance}
         epoch = self.state.loader["consumed"] / len(self.dataset)
         return {"step": self.state.step, **named, "lr": rate, "grad_norm": norm, "epoch": epoch}
 
@@ -291,7 +290,7 @@ class Trainer:
             frames=frames,
             world_size=world_size(),
             peak_tflops=peak,
-            trained=self._trained / sum(p.numel() for p in self.model.parameters()),
+            trained=self._trained_share,
         )
 
     def _due(self, every: int) -> bool:
