@@ -172,7 +172,10 @@ class PlainEngine:
         elif isinstance(self.wrapped, DistributedDataParallel):
             self.wrapped.require_backward_grad_sync = last  # what its no_sync() sets
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            return self.wrapped(batch, draws)
+            losses = self.wrapped(batch, draws)
+        if isinstance(self.wrapped, FSDPModule) and not torch.is_grad_enabled():
+            self.wrapped.reshard()  # its root waits for a backward pass, which does not come
+        return losses
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
@@ -339,6 +342,7 @@ def _deepspeed() -> Any:
         )
     import deepspeed
 
+    os.environ.setdefault("LOCAL_RANK", "0")  # it insists, also where one process trains alone
     deepspeed.utils.logger.setLevel("WARNING")
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
