@@ -134,6 +134,7 @@ class Product:
         tensors = load_tensors(self.job.codecs / "vae.safetensors")
         load_weights(vae, tensors, self.job.codecs, torch.float32)
         vae.to(device).eval()
+        folder.mkdir(parents=True, exist_ok=True)
         files = []
         for number, sample in enumerate(samples):
             latents = _sing(model, sample, self.job.train.seed + number)
