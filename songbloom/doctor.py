@@ -18,10 +18,14 @@ EXTRAS = {
     "hub": ("huggingface_hub",),
     "flash": ("flash_attn",),
     "synth": ("espeakng_loader", "pyworld"),
+    "ja": ("pyopenjtalk",),
+    "deepspeed": ("deepspeed",),
+    "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
 }
 # program -> what it is good for
 PROGRAMS = {
-    "espeak-ng": "another voice for synth; the synth extra carries one",
+    "espeak-ng": "reads Spanish, French, German and Cantonese lyrics; another voice for synth",
     "ffmpeg": "reads clips in formats that libsndfile does not",
     "fluidsynth": "another band for synth; one is built in",
 }

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -47,6 +47,22 @@ _ConventionOption = Annotated[
     typer.Option(
         metavar="150s|240s",
         help="Seconds of a tag without words in the one-line format: 1 or 5 (default: 150s).",
+        show_default=False,
+    ),
+]
+_LexiconOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Words with their phonemes, a word a row, for either front end.",
+        show_default=False,
+    ),
+]
+_LanguageOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODE",
+        help="Language of all words, in place of one a run of letters; for v1.",
         show_default=False,
     ),
 ]
@@ -107,6 +123,8 @@ def check(
             autocompletion=options.completing(options.installed_names),
         ),
     ] = None,
+    lexicon: _LexiconOption = None,
+    language: _LanguageOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Count warnings as errors.")] = False,
     config: options.ConfigOption = None,
     as_json: options.JsonOption = False,
@@ -117,7 +135,7 @@ def check(
     says that something is, 3 where that is so in some of several files.
     """
     _require_sense(files, fix, diff, out)
-    limits = _limits(context, model)
+    limits = _limits(context, model, lexicon, language)
     checked = [_check_one(file, limits, mending=fix or diff) for file in files]
     if diff:
         for one in checked:
@@ -148,17 +166,25 @@ def _require_sense(files: list[str], fix: bool, diff: bool, out: Path | None) ->
         raise UsageError("standard input is read once only", "Name - once.")
 
 
-def _limits(context: typer.Context, model: str | None) -> "Limits":
+def _limits(
+    context: typer.Context, model: str | None, lexicon: Path | None, language: str | None
+) -> "Limits":
+    """What the lyrics must fit: a model, if one is named, with the user's words and language."""
+    from songbloom.lyrics.frontends import load_lexicon, vocabulary
+    from songbloom.lyrics.lint import ANY_MODEL
+
+    limits = _model_limits(context, model) if model else ANY_MODEL
+    words = load_lexicon(lexicon, vocabulary(limits.frontend)) if lexicon else None
+    return replace(limits, language=language, lexicon=words)
+
+
+def _model_limits(context: typer.Context, model: str) -> "Limits":
     """What a model takes. `MissingAssetError` for one that is neither here nor a preset."""
     import json
 
     from songbloom import hub
     from songbloom.errors import SongBloomError
-    from songbloom.lyrics.lint import ANY_MODEL
     from songbloom.model.config import PRESETS, ModelConfig, preset
-
-    if model is None:
-        return ANY_MODEL
 
     folder = options.models_folder(options.load(context))
     installed = [found.name for found in hub.installed(folder)]
@@ -259,22 +285,8 @@ def phonemes(
             "--lines", help="One lyric string a row in, one phoneme string a row out, at once."
         ),
     ] = False,
-    lexicon: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Words with their phonemes, a word a row; for v1.",
-            show_default=False,
-        ),
-    ] = None,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CODE",
-            help="Language of all words, in place of one a run of letters; for v1.",
-            show_default=False,
-        ),
-    ] = None,
+    lexicon: _LexiconOption = None,
+    language: _LanguageOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Print the phonemes of lyrics, as a model reads them.
@@ -283,7 +295,7 @@ def phonemes(
     """
     from songbloom.lyrics import frontends
 
-    words = frontends.load_lexicon(lexicon) if lexicon else None
+    words = frontends.load_lexicon(lexicon, frontends.vocabulary(frontend)) if lexicon else None
 
     def encode(text: str) -> dict[str, Any]:
         symbols = frontends.phonemes(text, frontend, lexicon=words, language=language)

@@ -345,14 +345,16 @@ class _Maker:
         kind = ReleaseDraws if self.options.rng == "release" else CounterDraws
         return kind(self.options.seed + item.sample)
 
-    def _findings(self, item: Item) -> list[str]:
+    def _findings(self, item: Item) -> tuple[str, ...]:
         """What is wrong with the lyrics for this model at this length."""
         limits = dataclasses.replace(
-            lyric_limits(self.config), max_duration=self.sampling.max_duration
+            lyric_limits(self.config),
+            max_duration=self.sampling.max_duration,
+            language=self.options.language,
+            lexicon=self._lexicon,
         )
         lyrics = item.request.lyrics
-        found = filter(lint.is_serious, lint.check(lyrics, limits))
-        return [finding.text(lyrics.source) for finding in found]
+        return dataclasses.replace(lyrics, findings=tuple(lint.check(lyrics, limits))).warnings
 
     def _conditions(self, item: Item, draws: Draws) -> Conditions:
         for finding in self._findings(item) if item.sample == 0 else ():

@@ -4,6 +4,8 @@
 names its front end (`ModelConfig.frontend`) and carries its own table.
 """
 
+from collections.abc import Sequence
+
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics import release, v1
 from songbloom.lyrics.sung import release_drops
@@ -16,6 +18,7 @@ __all__ = [
     "check_vocabulary",
     "load_lexicon",
     "phonemes",
+    "refusals",
     "unsayable",
     "vocabulary",
 ]
@@ -48,6 +51,20 @@ def phonemes(
     return _release_with_lexicon(line, lexicon)
 
 
+def refusals(
+    lines: Sequence[str],
+    frontend: str = "release",
+    *,
+    lexicon: Lexicon | None = None,
+    language: str | None = None,
+) -> list[SongBloomError | None]:
+    """For each line of a song what `phonemes` raises because of it; None where it is said."""
+    if _known(frontend) == "v1":
+        return v1.refusals(lines, user_lexicon=lexicon, language=language)
+    phonemes("", frontend, language=language)  # which it says of no line
+    return [None] * len(lines)
+
+
 def vocabulary(frontend: str) -> Vocabulary:
     """The symbol table of a front end."""
     return _VOCABULARIES[_known(frontend)]
@@ -57,7 +74,7 @@ def unsayable(line: str, frontend: str = "release") -> str:
     """The characters of `line` that the front end leaves out without a sound, each once."""
     if _known(frontend) == "v1":
         return v1.unsayable(line)
-    return "".join(letter for letter in dict.fromkeys(line) if release_drops(letter))
+    return release_drops(line)
 
 
 def check_vocabulary(own: Vocabulary, frontend: str, where: str) -> None:

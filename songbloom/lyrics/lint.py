@@ -15,7 +15,7 @@ from songbloom.lyrics.document import RULES as READING_RULES
 from songbloom.lyrics.document import Finding, Line, Lyrics, Place, Section, Severity
 from songbloom.lyrics.durations import UNCERTAINTY, section_seconds, song_seconds
 from songbloom.lyrics.formats import parse
-from songbloom.lyrics.frontends import phonemes, vocabulary
+from songbloom.lyrics.frontends import Lexicon, phonemes, refusals, vocabulary
 from songbloom.lyrics.one_line import Convention, one_line
 from songbloom.lyrics.repetition import tag_choruses
 from songbloom.lyrics.sung import sung_text
@@ -27,6 +27,7 @@ RULES = READING_RULES | {
     "forbidden-punctuation": "A mark that separates sections or sentences stands inside a line.",
     "long-instrumental": "A part without words of more than half a minute.",
     "missing-tags": "Lines that return and are not tagged as the chorus.",
+    "not-said": "A line that the front end refuses: no song is made of it.",
     "overlong-line": "A line of more syllables than are sung in one breath.",
     "overlong-section": "More sentences in a section than the model counts.",
     "too-long": "The song is estimated longer than the model sings.",
@@ -49,7 +50,7 @@ class Limits:
     """What a model can take; the defaults are what every model can.
 
     Seconds of song, symbols of its front end, sentences in a section, and how long a tag without
-    words is in its one line.
+    words is in its one line. `language` and `lexicon` are what the user says of how words are said.
     """
 
     max_duration: Seconds = math.inf
@@ -57,6 +58,8 @@ class Limits:
     max_sentences: int = 50
     frontend: str = "release"
     convention: Convention = "150s"
+    language: str | None = None
+    lexicon: Lexicon | None = None
 
 
 ANY_MODEL = Limits()
@@ -67,7 +70,8 @@ def check(
 ) -> list[Finding]:
     """All findings in the order of the source, of lyrics or of a text in any format.
 
-    Text that cannot be read at all is one finding. `limits` say which model is to sing it.
+    Text that cannot be read at all is one finding. `limits` say which model is to sing it;
+    `UsageError` for a language that its front end lacks.
     """
     if isinstance(lyrics, str):
         try:
@@ -79,6 +83,7 @@ def check(
         findings += _long_parts(lyrics)
     for section in lyrics.sections:
         findings += _section_findings(section, limits)
+    findings += _refused_lines(lyrics, limits)
     findings += _fit_findings(lyrics, limits)
     return sorted(findings, key=lambda found: (found.place.row, found.place.column))
 
@@ -165,13 +170,24 @@ def _line_findings(line: Line) -> Iterator[Finding]:
         yield Finding(line.place, "overlong-line", "warning", message, "write two lines")
 
 
+def _refused_lines(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
+    lines = [line for section in lyrics.sections for line in section.lines]
+    texts = [sung_text(line.text) for line in lines]
+    told = refusals(texts, limits.frontend, lexicon=limits.lexicon, language=limits.language)
+    for line, error in zip(lines, told, strict=True):
+        if error:
+            fix = error.hint.rstrip(".")
+            message = error.message.removeprefix("lyrics: ")
+            yield Finding(line.place, "not-said", "error", message, fix)
+
+
 # ---------------------------------------------------------------- does it fit the model
 
 
 def _fit_findings(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
     """Too many symbols, too many seconds, and where to cut then."""
     if limits.lyric_length < math.inf:
-        symbols = num_symbols(lyrics.line, limits.frontend)
+        symbols = num_symbols(lyrics.line, limits)
         if symbols > limits.lyric_length:
             place = _last_heard(lyrics, limits)
             message = (
@@ -196,9 +212,14 @@ def _cut_fix(lyrics: Lyrics, limits: Limits, most_shown: int = 8) -> str:
     return f"make {len(places) + 1} songs: cut before row {', '.join(rows)}"
 
 
-def num_symbols(line: str, frontend: str) -> int:
-    """Symbols of the one line, as the model counts them."""
-    return len(vocabulary(frontend).encode(phonemes(line, frontend)))
+def num_symbols(line: str, limits: Limits) -> int:
+    """Symbols of the one line, as the model counts them; 0 where its front end refuses."""
+    frontend = limits.frontend
+    try:
+        said = phonemes(line, frontend, lexicon=limits.lexicon, language=limits.language)
+    except SongBloomError:
+        return 0
+    return len(vocabulary(frontend).encode(said))
 
 
 def cuts(lyrics: Lyrics, limits: Limits) -> tuple[Place, ...]:
@@ -228,7 +249,7 @@ def _uncut(lyrics: Lyrics, limits: Limits) -> Iterator[Section]:
 
 def _symbols(section: Section, limits: Limits) -> int:
     """Symbols of a section with the comma before the next one."""
-    return num_symbols(one_line([section], limits.convention), limits.frontend) + 1
+    return num_symbols(one_line([section], limits.convention), limits) + 1
 
 
 def _exceeds(seconds: Seconds, symbols: int, limits: Limits) -> bool:
@@ -242,7 +263,7 @@ def _last_heard(lyrics: Lyrics, limits: Limits) -> Place:
         heard += _symbols(replace(section, lines=()), limits)
         place = section.place
         for line in section.lines:
-            heard += num_symbols(sung_text(line.text), limits.frontend) + 1
+            heard += num_symbols(sung_text(line.text), limits) + 1
             place = line.place
             if heard > limits.lyric_length:
                 return place

@@ -62,14 +62,18 @@ def _is_wide(letter: str) -> bool:
 def _dropped(text: str, frontend: str) -> str:
     """The characters that the front end leaves out without a sound, each once."""
     if frontend == "release":
-        return "".join(letter for letter in dict.fromkeys(text) if release_drops(letter))
+        return release_drops(text)
     from songbloom.lyrics import frontends  # which know all languages; most lyrics need one
 
     return frontends.unsayable(text, frontend)
 
 
-def release_drops(letter: str) -> bool:
-    """Whether the released front end leaves a character out that people say or expect."""
+def release_drops(text: str) -> str:
+    """The characters that the released front end leaves out though people say them, each once."""
+    return "".join(filter(_is_dropped, dict.fromkeys(text)))
+
+
+def _is_dropped(letter: str) -> bool:
     if letter.isascii() or "\u4e00" <= letter <= "\u9fa5" or letter in "£～":
         return letter in _UNREAD_SYMBOLS
     if unicodedata.category(letter)[0] not in "LNS":

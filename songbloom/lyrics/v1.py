@@ -9,11 +9,11 @@ by an error, and never just gone.
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from songbloom.errors import SongBloomError
 from songbloom.lyrics import english, espeak, japanese, korean, languages, lexicon, mandarin, signs
-from songbloom.lyrics.languages import SAID, Run
+from songbloom.lyrics.languages import SAID, Run, Voices
 from songbloom.lyrics.tags import tag_of
 from songbloom.lyrics.user_lexicon import Lexicon, Symbols, checked
 from songbloom.lyrics.vocabulary import V1_VOCABULARY
@@ -50,7 +50,30 @@ def phonemes(line: str, *, user_lexicon: Lexicon | None = None, language: str | 
     """
     languages.check_language(language)
     text, said = _set_aside(line, user_lexicon)
-    song = languages.of_song(text, language)
+    return " ".join(_say(text, said, languages.of_song(text, language), language))
+
+
+def refusals(
+    lines: Sequence[str], *, user_lexicon: Lexicon | None = None, language: str | None = None
+) -> list[SongBloomError | None]:
+    """For each line of a song what `phonemes` raises because of it; None where it is said."""
+    languages.check_language(language)
+    song = languages.of_song(_plain(_SET_ASIDE.sub(" ", "\n".join(lines))), language)
+    return [_refusal(line, user_lexicon, song, language) for line in lines]
+
+
+def _refusal(
+    line: str, user_lexicon: Lexicon | None, song: Voices, language: str | None
+) -> SongBloomError | None:
+    try:
+        _say(*_set_aside(line, user_lexicon), song, language)
+    except SongBloomError as error:
+        return error
+    return None
+
+
+def _say(text: str, said: Iterator[Symbols], song: Voices, language: str | None) -> list[str]:
+    """The symbols of text in which `said` are set aside."""
     symbols: list[str] = []
     for sentence, mark in _sentences(text):
         voices = languages.of_sentence(sentence, song, language)
@@ -60,7 +83,7 @@ def phonemes(line: str, *, user_lexicon: Lexicon | None = None, language: str | 
             symbols += next(said)
         elif mark and symbols[-1:] != [mark]:
             symbols.append(mark)
-    return " ".join(symbols)
+    return symbols
 
 
 def unsayable(line: str) -> str:

@@ -104,6 +104,17 @@ def test_check_against_a_model(cli: Cli, home: Path) -> None:
     assert_refused(cli("lyrics", "check", "long.txt", "--model", "nope"), 4, "nope", "Installed:")
 
 
+def test_check_with_the_users_lexicon_and_language(cli: Cli, home: Path) -> None:
+    """They are given as to generate, and refused as there."""
+    (home / "a.txt").write_text("[verse]\nlove\n")
+    (home / "words.txt").write_text("love L UW1 V\n")
+    assert cli("lyrics", "check", "a.txt", "--lexicon", "words.txt", "-m", "seedling").code == 0
+    (home / "words.txt").write_text("love /aai3/\n")
+    ran = cli("lyrics", "check", "a.txt", "--lexicon", "words.txt", "-m", "seedling")
+    assert_refused(ran, 1, "words.txt:1", "/aai3/")
+    assert_refused(cli("lyrics", "check", "a.txt", "--language", "de"), 2, "'de'", "v1")
+
+
 def test_a_model_that_says_nothing(cli: Cli, bad: Path, home: Path) -> None:
     (home / "model").mkdir()
     (home / "model" / "model.json").write_text("[]")
@@ -149,9 +160,11 @@ def test_phonemes_by_the_users_lexicon_and_language(cli: Cli, home: Path) -> Non
     (home / "a.txt").write_text("[verse]\nlove\n")
     ran = cli("lyrics", "phonemes", "a.txt", "--frontend", "v1", "--lexicon", "words.txt")
     assert ran.out == "[verse] L UW1 V\n"
-    (home / "words.txt").write_text("love QQ\n")
+    (home / "words.txt").write_text("love L /aai3/ V\n")
     ran = cli("lyrics", "phonemes", "a.txt", "--frontend", "v1", "--lexicon", "words.txt")
-    assert_refused(ran, 1, "words.txt:1", "QQ")
+    assert ran.out == "[verse] L /aai3/ V\n"
+    ran = cli("lyrics", "phonemes", "a.txt", "--lexicon", "words.txt")
+    assert_refused(ran, 1, "words.txt:1", "/aai3/")
     assert_refused(cli("lyrics", "phonemes", "a.txt", "--language", "de"), 2, "de", "v1")
     assert_refused(cli("lyrics", "phonemes", "a.txt", "--frontend", "v9"), 2, "v9")
 

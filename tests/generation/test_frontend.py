@@ -9,7 +9,7 @@ import pytest
 from generation.conftest import Stage, make_model
 
 from songbloom import hub
-from songbloom.errors import UsageError
+from songbloom.errors import SongBloomError, UsageError
 from songbloom.files import sha256
 from songbloom.generation.options import GenerateOptions
 from songbloom.generation.song import generate
@@ -93,3 +93,17 @@ def test_a_language_that_the_front_end_lacks_is_told_at_once(
         sing(requests, stage.model, tmp_path / "x.flac", language="fr")
     with pytest.raises(UsageError, match="'tlh' is unknown"):
         sing(requests, v1_model, tmp_path / "x.flac", language="tlh")
+
+
+def test_lines_that_cannot_be_sung_are_told_and_the_song_is_refused(
+    stage: Stage, v1_model: Path, tmp_path: Path
+) -> None:
+    """Each line is named in a warning before generation stops with its own error."""
+    requests = read("[verse]\n{QQ}\nlove\n{ZZ} me\n", stage, v1_model)
+    events: list[dict[str, Any]] = []
+    with pytest.raises(SongBloomError, match="no symbol is called 'QQ'"):
+        generate(requests, v1_model, tmp_path / "x.flac", GenerateOptions(), events.append)
+    warnings = [event["message"] for event in events if event["event"] == "warning"]
+    assert [told.split(": ")[0] for told in warnings if "no symbol is called" in told] == [
+        "standard input:2:1", "standard input:4:1",
+    ]  # fmt: skip

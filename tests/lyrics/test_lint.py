@@ -1,15 +1,17 @@
 """What lint finds and fix mends: every rule, columns, limits of a model, idempotence."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lyrics.malformed import malformed
 
-from songbloom.errors import SongBloomError
+from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics import decode, parse
 from songbloom.lyrics.fix import fix
+from songbloom.lyrics.frontends import Lexicon
 from songbloom.lyrics.lint import MOST_SYLLABLES, RULES, Limits, check, cuts, is_serious
 from songbloom.lyrics.syllables import count
 
@@ -111,6 +113,44 @@ def test_inline_phonemes_are_no_punctuation():
     text = "[verse]\n{P IY1 S}, my love\n"
     assert fix(text) == "[verse]\n{P IY1 S} my love\n"
     assert check("[verse]\nmy {P IY1 S}\n") == []
+
+
+# ---------------------------------------------------------------- what a front end refuses
+
+
+def test_lines_that_the_front_end_refuses_are_told_one_by_one():
+    """Every such line is an error with its message and hint; the others are counted as ever."""
+    text = "[verse]\nmy {P IY1 Q} love\nlove\n{} love\n"
+    limits = Limits(frontend="v1", lyric_length=256)
+    found = check(text, limits)
+    assert [(f.rule, f.severity, f.place.row) for f in found] == [
+        ("not-said", "error", 2), ("not-said", "error", 4),
+    ]  # fmt: skip
+    assert found[0].message == "{P IY1 Q}: no symbol is called 'Q'" and "P IY1 S" in found[0].fix
+    assert fix(text, limits) == text
+
+
+def test_a_missing_program_is_told_at_each_line_of_its_language(monkeypatch):
+    """A line without a sign of its own is in the song's language; no limit is checked in vain."""
+    monkeypatch.setenv("PATH", "")
+    text = "[verse]\nel corazón de la muerte\nla luna\n{L AH1 V}\n"
+    found = check(text, Limits(frontend="v1", lyric_length=2, max_duration=0.5))
+    assert [f.place.row for f in found if f.rule == "not-said"] == [2, 3]
+    assert "espeak-ng" in found[1].message and "apt install" in found[1].fix
+    assert "too-many-symbols" not in [f.rule for f in found]
+
+
+def test_language_and_lexicon_decide_what_is_counted(monkeypatch):
+    """They say the words otherwise, and so another number of symbols; no language is guessed."""
+    monkeypatch.setenv("PATH", "")
+    text = "[verse]\nel amor de la noche\n"
+    limits = Limits(frontend="v1", lyric_length=6)
+    assert rules(text, limits=limits) == ["not-said"]
+    assert rules(text, limits=replace(limits, language="en")) == ["too-many-symbols"]
+    words = dict.fromkeys(text.split()[1:], ("L",))
+    assert rules(text, limits=replace(limits, lexicon=Lexicon(words))) == []
+    with pytest.raises(UsageError, match="reads English and Mandarin only"):
+        check(text, Limits(language="es"))
 
 
 # ---------------------------------------------------------------- choruses

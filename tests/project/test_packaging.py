@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from songbloom import __version__, toml
+from songbloom import __version__, doctor, toml
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -71,6 +71,11 @@ def test_extras_in_error_texts_exist() -> None:
     assert found and found <= known
 
 
+def test_doctor_tells_of_every_extra() -> None:
+    """`songbloom doctor` knows each extra that users may install."""
+    assert set(doctor.EXTRAS) == set(PYPROJECT["project"]["optional-dependencies"]) - {"dev"}
+
+
 def test_torch_is_the_pinned_one() -> None:
     """No dependency has replaced the torch that the constraints pin."""
     pins = (ROOT / "constraints.txt").read_text("utf-8")
@@ -91,6 +96,7 @@ def test_core_does_not_want_what_breaks_cpu_machines() -> None:
 DISTRIBUTIONS = {
     "espeakng_loader": "espeakng-loader",
     "flash_attn": "flash-attn",
+    "pyopenjtalk": "pyopenjtalk-plus",
     "pyworld": "pyworld-prebuilt",
     "tomli_w": "tomli-w",
     "yaml": "pyyaml",
@@ -98,7 +104,7 @@ DISTRIBUTIONS = {
 
 
 def test_every_import_is_declared() -> None:
-    """What the packages import is in the core's dependencies, or in an extra; nothing is unused."""
+    """What the packages import or look for is declared in the core or an extra, and all is used."""
     project = PYPROJECT["project"]
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
     declared = {re.split(r"[^A-Za-z0-9_.-]", item)[0].lower() for items in lists for item in items}
@@ -108,6 +114,8 @@ def test_every_import_is_declared() -> None:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [str(node.module)]
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("find_spec"):
+                names = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
             imported |= {name.split(".")[0] for name in names}
     foreign = imported - set(sys.stdlib_module_names) - {"songbloom", "songbloom_cli"}
     wanted = {DISTRIBUTIONS.get(name, name) for name in foreign}
