@@ -53,6 +53,7 @@ micro_batch = 4
 warmup_steps = 4
 weight_decay = 0.1
 validation_songs = 8
+validate_every = 15
 workers = 0
 tensorboard = false
 """
