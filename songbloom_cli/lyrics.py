@@ -359,12 +359,13 @@ def convert(
 ) -> None:
     """Write lyrics in another format.
 
-    What a format cannot hold (times in plain text) is left out; a format that needs times refuses
-    lyrics without.
+    What a format cannot hold (times in plain text) is left out and named; a format that needs times
+    refuses lyrics without.
     """
     from songbloom.errors import UsageError
     from songbloom.files import write_text
     from songbloom.lyrics import formats
+    from songbloom.lyrics.losses import losses
 
     format = to or (formats.format_of(Path(out)) if out != STDIN else None)
     if format not in formats.FORMATS:
@@ -374,6 +375,8 @@ def convert(
     for warning in lyrics.warnings:
         output.warning(warning)
     text = formats.write(lyrics, format, convention=convention)
+    if lost := losses(lyrics, text, format, convention):
+        output.note(f"{format} cannot hold, and so left out: {', '.join(lost)}")
     if out == STDIN:
         output.result(text.removesuffix("\n"))
     else:

@@ -34,8 +34,7 @@ def read_one_line(
     A label again without words in between is a repeat. Words before the first label are a verse.
     """
     labels = list(_LABEL.finditer(line))
-    ends = [label.start() for label in labels[1:]] + [len(line)]
-    first = labels[0].start() if labels else len(line)
+    first, *ends = [*(label.start() for label in labels), len(line)]
     before = _sentences(line, 0, first, row)
     sections = [Section("verse", before, place=Place(row, 1))] if before else []
     between = ","

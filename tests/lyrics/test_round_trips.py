@@ -15,7 +15,8 @@ from lyrics.documents import (
 )
 
 from songbloom.errors import SongBloomError
-from songbloom.lyrics import FORMATS, Lyrics, detect, parse, write
+from songbloom.lyrics import FORMATS, Line, Lyrics, Section, detect, parse, write
+from songbloom.lyrics.losses import losses
 from songbloom.lyrics.one_line import one_line
 
 MANY = settings(max_examples=60, deadline=None)
@@ -29,6 +30,7 @@ def assert_comes_back(sections, format, metadata=(), **options):
     assert again.metadata == metadata
     assert detect(text) == format
     assert write(again, format, **options) == text
+    assert losses(lyrics, text, format, **options) == ()
 
 
 @MANY
@@ -94,6 +96,43 @@ def test_jsonl_holds_the_one_line_byte_for_byte(text, convention):
     )
     again = parse(write(lyrics, "jsonl"))
     assert (again.line, again.sections) == (lyrics.line, lyrics.sections)
+
+
+FULL = """[ti:Rain]
+[00:00.00][intro]
+[00:07.00][Verse 1]
+[00:07.50]<00:07.50>la, <00:08.25>la
+[00:09.00]
+"""
+
+
+@pytest.mark.parametrize(
+    ("format", "lost"),
+    [
+        ("text", "times, times of words"),
+        ("line", "metadata (title), names of sections, times, times of words"),
+        ("lrc", "times of words"),
+        ("elrc", ""),
+        ("srt", "metadata (title), times of words"),
+        ("vtt", ""),
+        ("jsonl", ""),
+    ],
+)
+def test_what_a_format_cannot_hold_is_named(format, lost):
+    """All that is not in the written text, and nothing else."""
+    lyrics = parse(FULL)
+    assert ", ".join(losses(lyrics, write(lyrics, format), format)) == lost
+
+
+@pytest.mark.parametrize(
+    ("line", "lost"),
+    [("Chorus: hi", "sections"), ("Is it. so", "punctuation"), ("[hi] ho", "words"), ("hi", "")],
+)
+def test_words_that_the_one_line_or_a_tag_takes_are_named(line, lost):
+    sections = (Section("verse", (Line("la"), Line(line))),)
+    lyrics = Lyrics(sections, one_line(sections))
+    format = "line" if lost == "punctuation" else "text"
+    assert lost in ", ".join(losses(lyrics, write(lyrics, format), format))
 
 
 NASTY = """[00:01.00]

@@ -264,6 +264,8 @@ def test_a_stored_line_that_is_not_of_the_sections_is_made_anew():
     lyrics = parse(text)
     assert lyrics.line == "[verse] a b , [chorus] d"
     assert [finding.rule for finding in lyrics.findings] == ["stale-line"]
+    lyrics = parse('{"format": "songbloom-lyrics", "version": 1, "line": "c"}\n{"text": "d"}')
+    assert lyrics.line == "[verse] d", "the one line may hold no tag at all"
 
 
 @pytest.mark.parametrize(
