@@ -52,8 +52,10 @@ def make_job(
     settings: Settings, *, run: Path | None, resume: str, models: Path, command: list[str]
 ) -> Job:
     """The job of the settings. `resume` is "auto", "never", or a path; `models` is the folder of
-    installed models. `UsageError` where "never" finds a run."""
+    installed models. `UsageError` where "never" finds a run, and without a training set."""
     train = settings.train
+    if train.data is None:
+        raise UsageError("train: no training set is named", "Type: --data DATASET")
     folder = run or default_folder(train, settings.model)
     if resume == "never" and (folder / "run.json").exists():
         raise UsageError(
@@ -120,7 +122,8 @@ def check_plan(plan: planner.Plan) -> None:
     """`SongBloomError` for a plan that cannot fit, with the smallest change that would."""
     refused = planner.refusal(plan)
     if refused:
-        raise SongBloomError(f"train: {refused}", "See all of it with --dry-run.")
+        smaller = "Choose a smaller --preset, or see" if plan.hardware.name == "cpu" else "See"
+        raise SongBloomError(f"train: {refused}", f"{smaller} all of it with --dry-run.")
 
 
 def work(

@@ -150,8 +150,7 @@ class Trainer:
 
     def _open_data(self) -> tuple[Dataset, Dataset | None]:
         settings, config = self.settings, self.config
-        if settings.data is None:
-            raise UsageError("train: no training set is named", "Type: --data DATASET")
+        assert settings.data is not None, "a job names its training set: see start.make_job"
         corrupt: Any = settings.on_corrupt
         shards = open_shards(Path(settings.data), corrupt=corrupt)
         for reason in shards.skipped:
