@@ -302,7 +302,7 @@ class Trainer:
 
     def _save(self, row: dict[str, float]) -> None:
         loss, best = row.get("validation_loss"), self.state.best_loss
-        better = loss is not None and (best is None or loss < best)
+        better = loss is not None and loss < (math.inf if best is None else best)
         if better:
             self.state = dataclasses.replace(self.state, best_loss=loss, best_step=self.state.step)
         checkpoint = self.run.save(self.state, self.engine.save, self.settings)
