@@ -1,6 +1,7 @@
 """One training, five engines: the same losses, the same weights, the same refusals."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 import torch
 from training.conftest import STEPS
 from training.overflow import overflow
-from training.runs import Bench, apart, rows, weights
+from safetensors.torch import load_file
+from training.runs import Bench, apart, rows, trained, weights
 
 # What fp32 rounding grows to in 50 steps at this learning rate, over two orders of summing: about
 # 1e-6 of a loss and 1e-4 of a gradient norm were seen.
@@ -70,6 +72,73 @@ def test_every_engine_learns_as_one_rank(
     words = ("--steps", STEPS, "--save-every", 20, "--cpu-ranks", 2, "--micro-batch", 2, *engine)
     apart(bench.words(tmp_path / "run", *words), tmp_path / "log")
     assert_same_curve(one_rank, tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "engine",
+    [
+        [],
+        ["--shard"],
+        pytest.param(["--zero", 2], marks=needs_deepspeed),
+        pytest.param(["--zero", 3], marks=needs_deepspeed),
+    ],
+    ids=lambda words: " ".join(map(str, words)) or "ddp",
+)
+def test_every_engine_trains_an_adapter(
+    bench: Bench, one_rank: Path, tmp_path: Path, engine: list[object]
+) -> None:
+    """With most weights frozen, two processes make the adapter that one makes."""
+    words = ("--steps", 10, "--init-from", one_rank / "model", "--lora", 4)
+    trained(bench.words(tmp_path / "one", *words))
+    both = (*words, "--cpu-ranks", 2, "--micro-batch", 2, *engine)
+    apart(bench.words(tmp_path / "two", *both), tmp_path / "log")
+    ours, theirs = (
+        load_file(tmp_path / name / "adapter" / "adapter.safetensors") for name in ("one", "two")
+    )
+    assert ours.keys() == theirs.keys() and any(t.abs().max() > 0 for t in ours.values())
+    for name, tensor in ours.items():
+        assert torch.allclose(theirs[name], tensor, rtol=0, atol=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "engine",
+    [
+        [],
+        ["--shard", "--activation-checkpointing"],
+        pytest.param(["--zero", 2, "--activation-checkpointing"], marks=needs_deepspeed),
+        pytest.param(["--zero", 3], marks=needs_deepspeed),
+    ],
+    ids=lambda words: " ".join(map(str, words)) or "ddp",
+)
+def test_every_engine_computes_in_bfloat16(
+    bench: Bench, one_rank: Path, tmp_path: Path, engine: list[object]
+) -> None:
+    """Under autocast the losses stay near those of float32, for every engine alike: weights and
+    moments are float32."""
+    words = ("--steps", STEPS, "--max-steps", 20, "--dtype", "bfloat16", *engine)
+    both = (*words, "--cpu-ranks", 2, "--micro-batch", 2)
+    apart(bench.words(tmp_path / "run", *both), tmp_path / "log")
+    for ours, theirs in zip(rows(one_rank)[:20], rows(tmp_path / "run"), strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=0.01), ours["step"]
+    assert {tensor.dtype for tensor in weights(tmp_path / "run").values()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_workers_of_another_launcher_join(bench: Bench, one_rank: Path, tmp_path: Path) -> None:
+    """Under torchrun's variables the command starts nobody: it is one of the ranks."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    ranks = ("--cpu-ranks", 2, "--micro-batch", 2)
+    words = bench.words(tmp_path / "run", "--steps", STEPS, "--max-steps", 5, *ranks)
+    subprocess.run(
+        [*torchrun, "--nproc-per-node=2", "--module", "songbloom_cli", *words],
+        check=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    for ours, theirs in zip(rows(one_rank)[:5], rows(tmp_path / "run"), strict=True):
+        assert theirs["loss"] == pytest.approx(ours["loss"], rel=LOSSES)
 
 
 def test_an_infinite_gradient_moves_nothing() -> None:

@@ -227,6 +227,31 @@ def test_two_ranks_pause_without_a_trace(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
+def test_sigterm_stops_all_ranks_at_the_same_step(
+    bench: Bench, two_ranks: Path, tmp_path: Path
+) -> None:
+    """SIGTERM at the process that was typed lets both ranks save (130); the same command again ends
+    in the run that was not stopped, to the bit. So does kill -9 of it."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    words = ("--steps", STEPS, "--save-every", 20, "--cpu-ranks", 2, "--micro-batch", 2)
+    process = begin(bench.words(run, *words), log)
+    wait_for_rows(process, run, 7)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 130, log.read_text()
+    stopped = read_state(checkpoint(run)).step
+    assert 7 <= stopped < STEPS and rows(run)[-1]["step"] == stopped
+    process = begin(bench.words(run, *words), log)
+    wait_for_rows(process, run, 30)
+    process.kill()
+    process.wait()
+    time.sleep(1)  # the kernel ends the workers
+    apart(bench.words(run, *words), log)
+    assert rows(run) == rows(two_ranks)
+    assert_same_checkpoint(checkpoint(run), checkpoint(two_ranks))
+    assert "Traceback" not in log.read_text()
+
+
 # --- what a run goes on from ----------------------------------------------------------------------
 
 
