@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from training.conftest import STEPS
 from training.overflow import overflow
-from safetensors.torch import load_file
 from training.runs import Bench, apart, rows, trained, weights
 
 # What fp32 rounding grows to in 50 steps at this learning rate, over two orders of summing: about

@@ -28,10 +28,13 @@ from training.runs import (
     trained,
 )
 
+from songbloom.data.dataset import Dataset
 from songbloom.data.loader import permutation
 from songbloom.data.shards import open_shards
 from songbloom.data.writer import merge
+from songbloom.training.start import load_settings
 from songbloom.training.synthetic import write_dataset
+from songbloom.training.validation import hold_out
 
 TEN = ("--steps", 10, "--save-every", 1)
 
@@ -49,15 +52,19 @@ def refused(words: list[str], code: int, *parts: str) -> None:
 # --- losses that are not finite -------------------------------------------------------------------
 
 
-@pytest.fixture
-def poisoned(bench: Bench, tmp_path: Path) -> tuple[Bench, str]:
-    """The dataset with NaN for the latents of one song, which step 3 learns; and its id."""
-    folder = tmp_path / "poisoned"
+def shared_out(bench: Bench) -> tuple[list[str], list[str]]:
+    """Ids of the songs that are learnt, in the dataset's order, and of those held out."""
+    settings, shards = load_settings(bench.config, {}), open_shards(bench.data)
+    learnt, held_out = hold_out(Dataset(shards, settings.model), SONGS // 10)
+    assert held_out is not None
+    first, second = ([shards.ids[int(n)] for n in part.tracks] for part in (learnt, held_out))
+    return first, second
+
+
+def poisoned(bench: Bench, folder: Path, song: str) -> Bench:
+    """The same with a copy of the dataset in which a song's latents are NaN."""
     shutil.copytree(bench.data, folder)
     shards = open_shards(folder)
-    words = bench.words(tmp_path / "first", "--steps", 1, "--json")
-    held_out = json.loads(trained(words).out.splitlines()[0])["held_out"]
-    song = learnt(bench, SONGS - held_out)[int(permutation(SONGS - held_out, 0, 0)[9])]
     (path,) = (folder / "shards").iterdir()
     size, loaded = path.stat().st_size, load_file(path)
     row = int(shards.row[shards.ids.index(song)])
@@ -65,31 +72,27 @@ def poisoned(bench: Bench, tmp_path: Path) -> tuple[Bench, str]:
     loaded["latents"][begins:ends] = math.nan
     save_file(loaded, path, metadata={"songbloom_shard": "1"})
     assert path.stat().st_size == size
-    return Bench(bench.config, folder), song
+    return Bench(bench.config, folder)
 
 
-def learnt(bench: Bench, count: int) -> list[str]:
-    """Ids of the songs that are not held out, in the dataset's order."""
-    from songbloom.data.dataset import Dataset
-    from songbloom.training.start import load_settings
-    from songbloom.training.validation import hold_out
-
-    settings = load_settings(bench.config, {})
-    shards = open_shards(bench.data)
-    part, _ = hold_out(Dataset(shards, settings.model), len(shards) - count)
-    return [shards.ids[int(number)] for number in part.tracks]
+@pytest.fixture
+def sick(bench: Bench, tmp_path: Path) -> tuple[Bench, str]:
+    """A dataset with NaN in a song that step 3 learns, and the song's id."""
+    learnt, _ = shared_out(bench)
+    song = learnt[int(permutation(len(learnt), 0, 0)[9])]
+    return poisoned(bench, tmp_path / "sick-data", song), song
 
 
 def test_a_loss_that_is_not_a_number_stops_before_the_update(
-    bench: Bench, poisoned: tuple[Bench, str], tmp_path: Path
+    bench: Bench, sick: tuple[Bench, str], tmp_path: Path
 ) -> None:
     """The step and its songs are named (exit code 1), nothing of the step is written, and weights
     and moments are those of the step before; with the song mended, the same command ends as a run
     that never met it."""
-    sick, song = poisoned
+    data, song = sick
     run = tmp_path / "sick" / "run"
     refused(
-        sick.words(run, *TEN, "--quiet"), 1, "step 3: the loss is nan", "nothing was updated", song
+        data.words(run, *TEN, "--quiet"), 1, "step 3: the loss is nan", "nothing was updated", song
     )
     assert [row["step"] for row in rows(run)] == [1, 2]
     assert checkpoint(run).name == "step-00000002"
@@ -97,22 +100,31 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(
     trained(bench.words(healthy, *TEN, "--max-steps", 2))
     ours, theirs = tensors(checkpoint(run)), tensors(checkpoint(healthy))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    shutil.rmtree(sick.data)
-    shutil.copytree(bench.data, sick.data)
-    trained(sick.words(run, *TEN))
+    shutil.rmtree(data.data)
+    shutil.copytree(bench.data, data.data)
+    trained(data.words(run, *TEN))
     trained(bench.words(healthy, *TEN))
     shutil.rmtree(run / "model")  # it names the dataset's folder
     shutil.rmtree(healthy / "model")
     assert_same_run(healthy, run)
 
 
+def test_a_validation_that_is_not_a_number_is_never_the_best(bench: Bench, tmp_path: Path) -> None:
+    """A broken held-out song leaves `best` empty, and null in the metrics, and training goes on."""
+    _, (song,) = shared_out(bench)
+    trained(poisoned(bench, tmp_path / "data", song).words(tmp_path / "run", "--steps", 2))
+    assert rows(tmp_path / "run")[-1]["validation_loss"] is None
+    assert not (tmp_path / "run" / "best").exists()
+    assert (tmp_path / "run" / "model").is_dir()
+
+
 @pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_all_ranks(
-    poisoned: tuple[Bench, str], tmp_path: Path
+    sick: tuple[Bench, str], tmp_path: Path
 ) -> None:
     """The rank that meets it explains; the others, which wait for its gradients, end soon."""
-    sick, song = poisoned
-    words = sick.words(tmp_path / "run", *TEN, "--cpu-ranks", 2, "--micro-batch", 2)
+    data, song = sick
+    words = data.words(tmp_path / "run", *TEN, "--cpu-ranks", 2, "--micro-batch", 2)
     begun = time.monotonic()
     assert begin(words, tmp_path / "log").wait(300) == 1
     assert time.monotonic() - begun < 120
