@@ -145,7 +145,8 @@ class Trainer:
         return SongBloomError(
             f"step {self.state.step + 1}: {what}; nothing was updated. "
             f"Songs of the batch: {', '.join(keys)}",
-            "Look at these songs, or lower --lr; the run goes on from its last checkpoint.",
+            "Restore these songs' shards and type the same again; or go on in another run with a "
+            f"lower --lr: -o OTHER --resume {self.run.folder}",
         )
 
     def _open_data(self) -> tuple[Dataset, Dataset | None]:

@@ -307,8 +307,9 @@ def test_resume_never(bench: Bench, short: Path, tmp_path: Path) -> None:
 
 def test_resume_path(bench: Bench, short: Path, tmp_path: Path) -> None:
     """A checkpoint, or a run, of elsewhere is where a new run begins; then its own are. A
-    checkpoint that the run itself has left behind is refused."""
-    forked = bench.words(tmp_path / "a", *FIFTY, "--resume", checkpoint(short, 10))
+    checkpoint that the run itself has left behind is refused. The new run has its own settings."""
+    begun = ("--lr", 0.001, "--resume", checkpoint(short, 10))
+    forked = bench.words(tmp_path / "a", *FIFTY, *begun)
     told = trained([*forked, "--max-steps", 11]).err
     assert "resumed: step 10" in told and rows(tmp_path / "a")[0]["step"] == 11
     assert "resumed: step 11" in trained([*forked, "--max-steps", 12]).err

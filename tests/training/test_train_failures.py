@@ -92,7 +92,12 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(
     data, song = sick
     run = tmp_path / "sick" / "run"
     refused(
-        data.words(run, *TEN, "--quiet"), 1, "step 3: the loss is nan", "nothing was updated", song
+        data.words(run, *TEN, "--quiet"),
+        1,
+        "step 3: the loss is nan",
+        "nothing was updated",
+        song,
+        f"--resume {run}",
     )
     assert [row["step"] for row in rows(run)] == [1, 2]
     assert checkpoint(run).name == "step-00000002"
