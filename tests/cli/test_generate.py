@@ -261,8 +261,8 @@ def lengthen(wav: Path, frames: int) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\n \n", b"[verse]\n[chorus]\n", b"\x00\x01\x02", "grün".encode("latin-1"), None],
-    ids=["0 bytes", "blank", "only tags", "binary", "not UTF-8", "missing"],
+    [b"", b"\n \n", b"[verse]\n[chorus]\n", b"\x00\x01\x02", b"[verse]\n\x9d\x81", None],
+    ids=["0 bytes", "blank", "only tags", "binary", "no encoding", "missing"],
 )
 def test_bad_lyrics(cli: Cli, here: Path, content: bytes | None) -> None:
     """Lyrics that cannot be sung: exit 1, two lines with the file's name, no file."""
@@ -278,7 +278,7 @@ def test_bad_lyrics(cli: Cli, here: Path, content: bytes | None) -> None:
     [
         ("[choruss]\nSing with me\n", ("[choruss]", "[chorus]")),
         ("[verse]\nSing ☃ with me ツ\n", ("☃",)),
-        ("[verse]\n" + "Sing with me again\n" * 10_000, ("hears the first",)),
+        ("[verse]\n" + "Sing with me again\n" * 10_000, ("symbols; the model hears",)),
     ],
     ids=["unknown tag", "unknown characters", "10,000 lines"],
 )
@@ -332,7 +332,7 @@ def test_device_that_is_not_there(cli: Cli, here: Path) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    ran = cli("generate", "song.txt", "--prompt", "clip.wav", "--device", "cuda")
+    ran = cli("generate", "-q", "song.txt", "--prompt", "clip.wav", "--device", "cuda")
     assert_refused(ran, 2, "cuda", "--device cpu")
 
 
