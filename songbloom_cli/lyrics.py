@@ -369,7 +369,8 @@ def convert(
 
     format = to or (formats.format_of(Path(out)) if out != STDIN else None)
     if format not in formats.FORMATS:
-        what = f"'{to}' is no format" if to else f"the name {out} says no format"
+        named = "standard output" if out == STDIN else f"the name {out}"
+        what = f"'{to}' is no format" if to else f"{named} says no format"
         raise UsageError(what, f"Name one with --to: {', '.join(formats.FORMATS)}.")
     lyrics = _read_lyrics(file, convention=convention)
     for warning in lyrics.warnings:

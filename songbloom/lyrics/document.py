@@ -18,6 +18,7 @@ RULES = {
     "bad-time": "A time that is none, is out of range, or ends before it starts; it is ignored.",
     "broken-character": "Characters that are no text (control codes, halves of others) are left "
     "out.",
+    "chords": "Names of chords above or between the words; they are left out.",
     "decreasing-time": "A line starts before the one above it.",
     "empty-section": "A section that should hold words has none; it is left out.",
     "guessed-encoding": "The file is not UTF-8; its encoding was guessed.",
@@ -32,7 +33,8 @@ RULES = {
     "unknown-tag": "A tag that names no kind of section; its words are sung as a verse.",
     "unsayable-character": "Characters that the front end has no sound for; they are left out.",
     "untimed-line": "A line without a time among lines that have one.",
-    "words-in-instrumental": "Words under a tag that holds none; they are sung as a verse.",
+    "words-in-instrumental": "Words under a tag that holds none; they are sung as those of the tag "
+    "above, or as a verse.",
 }
 
 

@@ -37,6 +37,7 @@ _CHINESE = re.compile("[\u4e00-\u9fff]")
 _CLOSING = " ,.;:，。；：、-"
 _INLINE = re.compile(r"(\{[^{}]*\})")
 _RESERVED = re.compile(rf"{_INLINE.pattern}|(?:{lint.FORBIDDEN.pattern})")
+_BEFORE_QUOTE = re.compile(r"""[,.;:，；：、]+(?=["'”’」』)](?:\s|$))""")  # "Hold on," she said
 _PAUSE = re.compile(r"(?<=[,.;:!?，。；：！？、…)])\s*")
 _SPACE = re.compile(r"\s+")
 
@@ -141,7 +142,7 @@ def _mend_text(text: str) -> str:
     parts[::2] = [_say_signs(part, language) for part in parts[::2]]
     text = "".join(parts)
     inside = text.strip(_CLOSING)
-    plain = _RESERVED.sub(lambda match: match[1] or " ", inside)
+    plain = _RESERVED.sub(lambda match: match[1] or " ", _BEFORE_QUOTE.sub("", inside))
     return " ".join((text.replace(inside, plain) if inside else text).split())
 
 

@@ -9,6 +9,7 @@
 | `jsonl` | everything |
 """
 
+import re
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -34,6 +35,13 @@ _SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
 }
 _LONGEST = 24 * 3600  # seconds without words
+_MARKUPS = {
+    "{\\rtf": "a document in Rich Text",
+    "<!doctype": "a web page",
+    "<html": "a web page",
+    "%pdf": "a PDF document",
+}
+_MARKUP = re.compile(rf"\s*({'|'.join(map(re.escape, _MARKUPS))})", re.IGNORECASE)
 
 
 class Draft(NamedTuple):
@@ -159,6 +167,11 @@ def _parse(
     if "\0" in text:
         raise _nothing(source, "not text (it holds NUL characters)")
     text, broken = clean(text.removeprefix("\ufeff"))
+    if markup := _MARKUP.match(text):
+        raise SongBloomError(
+            f"{source}: {_MARKUPS[markup[1].lower()]}; expected lyrics as plain text",
+            "Copy the words out of it, or save it as plain text.",
+        )
     if not text.strip():
         raise _nothing(source, "the lyrics are empty")
     draft = _draft(text, source, repeats, format or detect(text, source), convention)
@@ -167,6 +180,8 @@ def _parse(
     _check_length(sections, source)
     if not any(can_be_sung(line.text, frontend) for line in lines):
         row = sections[0].place.row if sections else 1
+        if lines:
+            raise _unsayable(f"{source}:{row}", frontend)
         raise _nothing(f"{source}:{row}", "no words that can be sung")
     findings = [*findings, *broken, *draft.findings, *gap_findings(sections)]
     findings += [found for line in lines for found in character_findings(line, frontend)]
@@ -212,6 +227,14 @@ def _line(lyrics: Lyrics, convention: Convention) -> str:
     if one_line.says(lyrics.line, lyrics.sections, convention):
         return lyrics.line
     return one_line.one_line(lyrics.sections, convention)
+
+
+def _unsayable(where: str, frontend: str) -> SongBloomError:
+    other = ", or sing them with a model of the front end v1" if frontend == "release" else ""
+    return SongBloomError(
+        f"{where}: no words that the {frontend} front end can say",
+        f"Write the words in Latin letters{other}.",
+    )
 
 
 def _nothing(where: str, what: str) -> SongBloomError:

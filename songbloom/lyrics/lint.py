@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from songbloom.errors import SongBloomError
+from songbloom.lyrics import languages
 from songbloom.lyrics.document import RULES as READING_RULES
 from songbloom.lyrics.document import Finding, Line, Lyrics, Place, Section, Severity
 from songbloom.lyrics.durations import UNCERTAINTY, section_seconds, song_seconds
@@ -18,16 +19,18 @@ from songbloom.lyrics.formats import parse
 from songbloom.lyrics.frontends import Lexicon, phonemes, refusals, vocabulary
 from songbloom.lyrics.one_line import Convention, one_line
 from songbloom.lyrics.repetition import tag_choruses
-from songbloom.lyrics.sung import sung_text
+from songbloom.lyrics.sung import shown, sung_text
 from songbloom.lyrics.syllables import count
 from songbloom.units import Seconds
 
 RULES = READING_RULES | {
+    "braces": "Symbols in braces, which the model reads as words.",
     "double-space": "Two spaces in the one line: the model hears an empty symbol.",
     "forbidden-punctuation": "A mark that separates sections or sentences stands inside a line.",
     "long-instrumental": "A part without words of more than half a minute.",
     "missing-tags": "Lines that return and are not tagged as the chorus.",
     "not-said": "A line that the front end refuses: no song is made of it.",
+    "other-language": "A language that the front end reads as another one.",
     "overlong-line": "A line of more syllables than are sung in one breath.",
     "overlong-section": "More sentences in a section than the model counts.",
     "too-long": "The song is estimated longer than the model sings.",
@@ -38,6 +41,7 @@ RULES = READING_RULES | {
 # The longest of the 516 lines behind benchmarks/recordings.csv has 18.
 MOST_SYLLABLES = 30
 MOST_INSTRUMENTAL = 30  # seconds
+_LONGEST = 50_000  # characters of the one line, twenty times a song's; more are not pronounced
 
 # What separates sections and sentences, or becomes such a mark in the release front end.
 FORBIDDEN = re.compile(r"[,;:/·、，；：$\[\]【】]|(?<!\.)\.(?=[^\s.])")
@@ -83,7 +87,7 @@ def check(
         findings += _long_parts(lyrics)
     for section in lyrics.sections:
         findings += _section_findings(section, limits)
-    findings += _refused_lines(lyrics, limits)
+    findings += _other_language(lyrics, limits)
     findings += _fit_findings(lyrics, limits)
     return sorted(findings, key=lambda found: (found.place.row, found.place.column))
 
@@ -161,32 +165,43 @@ def _line_findings(line: Line) -> Iterator[Finding]:
     text = _INLINE.sub(lambda match: "x" * len(match[0]), line.text)
     marks = FORBIDDEN.findall(sung_text(text)) or _BRACKET.findall(text)
     if marks:
-        shown = " ".join(dict.fromkeys(marks))
-        message = f"{shown} inside a line: the format keeps it for tags, sections and sentences"
+        named = "".join(dict.fromkeys(marks))
+        message = f'"{named}" inside a line: the format keeps it for tags, sections and sentences'
         place = line.place.moved(max(0, line.text.find(marks[0])))
         yield Finding(place, "forbidden-punctuation", "warning", message, "write a space")
     if is_overlong(line):
         message = f"{count(line.text)} syllables; more than {MOST_SYLLABLES} are no one line"
-        yield Finding(line.place, "overlong-line", "warning", message, "write two lines")
+        yield Finding(line.place, "overlong-line", "warning", message, "write it as several lines")
 
 
-def _refused_lines(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
-    lines = [line for section in lyrics.sections for line in section.lines]
-    texts = [sung_text(line.text) for line in lines]
-    told = refusals(texts, limits.frontend, lexicon=limits.lexicon, language=limits.language)
-    for line, error in zip(lines, told, strict=True):
-        if error:
-            fix = error.hint.rstrip(".")
-            message = error.message.removeprefix("lyrics: ")
-            yield Finding(line.place, "not-said", "error", message, fix)
+def _other_language(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
+    """The released front end knows two languages and takes others in their letters for these."""
+    if limits.frontend != "release":
+        return
+    text = "\n".join(text for section in lyrics.sections for text in section.texts)[:_LONGEST]
+    voices = languages.of_song(text)
+    for voice, read_as, letters in ((voices.latin, "en", "latin"), (voices.han, "zh", "han")):
+        if voice != read_as and letters in set(map(languages.script, text)):
+            name, other = languages.LANGUAGES[voice], languages.LANGUAGES[read_as]
+            message = f"this is {name}; the release front end reads it as {other}"
+            fix = "sing it with a model of the front end v1"
+            yield Finding(lyrics.sections[0].place, "other-language", "warning", message, fix)
 
 
 # ---------------------------------------------------------------- does it fit the model
 
 
 def _fit_findings(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
-    """Too many symbols, too many seconds, and where to cut then."""
+    """Lines that are not said, too many symbols, too many seconds, and where to cut then."""
+    if len(lyrics.line) > _LONGEST:
+        if min(limits.lyric_length, limits.max_duration) < math.inf:
+            message = f"{len(lyrics.line)} characters are more than a song; they are not measured"
+            fix = "write a file for each song"
+            yield Finding(lyrics.sections[0].place, "too-long", "error", message, fix)
+        return
+    yield from _refused_lines(lyrics, limits)
     if limits.lyric_length < math.inf:
+        yield from _braces(lyrics, limits)
         symbols = num_symbols(lyrics.line, limits)
         if symbols > limits.lyric_length:
             place = _last_heard(lyrics, limits)
@@ -201,6 +216,27 @@ def _fit_findings(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
         message = f"about {seconds:.0f} s of song; the model sings {limits.max_duration:.0f} s"
         place = lyrics.sections[0].place
         yield Finding(place, "too-long", severity, message, _cut_fix(lyrics, limits))
+
+
+def _refused_lines(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
+    lines = [line for section in lyrics.sections for line in section.lines]
+    texts = [sung_text(line.text) for line in lines]
+    told = refusals(texts, limits.frontend, lexicon=limits.lexicon, language=limits.language)
+    for line, error in zip(lines, told, strict=True):
+        if error:
+            fix = error.hint.rstrip(".")
+            message = error.message.removeprefix("lyrics: ")
+            yield Finding(line.place, "not-said", "error", message, fix)
+
+
+def _braces(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
+    for line in (line for section in lyrics.sections for line in section.lines):
+        if limits.frontend == "release" and (found := _INLINE.search(line.text)):
+            message = (
+                f"{shown(found[0], 20)} is read as words; the release front end knows no symbols"
+            )
+            fix = "write it as words, or put the word in a file for --lexicon"
+            yield Finding(line.place.moved(found.start()), "braces", "warning", message, fix)
 
 
 def _cut_fix(lyrics: Lyrics, limits: Limits, most_shown: int = 8) -> str:

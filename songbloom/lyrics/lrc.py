@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from songbloom.lyrics.document import Finding, Line, Lyrics, Place, Section, Severity
-from songbloom.lyrics.plain import Metadata
+from songbloom.lyrics.plain import Metadata, credit_finding, read_credit
 from songbloom.lyrics.sections import Row, heading, is_words, read_sections
 from songbloom.lyrics.sung import shown
 from songbloom.lyrics.tags import read_tag_line, visible
@@ -40,6 +40,7 @@ _KEYS = {
 _SHORT_KEYS = {key: short for short, key in _KEYS.items()}
 _OTHER_KEYS = ("by", "re", "length", "tool")
 _MOST_STAMPS = 30  # of one row; no chorus returns more often
+_HEAD = 2  # rows of words that may stand above who made the song
 
 
 def is_lrc(row: str) -> bool:
@@ -96,6 +97,7 @@ class _Reader:
     offset: Seconds = 0.0
     offset_place: Place = Place()
     repeated: bool = False
+    sung: int = 0  # rows of words
 
     def read(self, row: str, place: Place) -> None:
         stamps, at = self._stamps(row, place)
@@ -145,6 +147,8 @@ class _Reader:
         text, words = read_word_stamps(rest, stamps[0] if num_inline else None)
         if not is_words(text) and not read_tag_line(text):
             text, words = "", ()
+        if text and self._credit(text, place):
+            return
         for stamp in stamps:
             self._flush(stamp, keep=True)
             moved = shifted(words, stamp - stamps[0]) if stamp != stamps[0] else words
@@ -152,6 +156,16 @@ class _Reader:
             self.latest = stamp
         self.waiting = []
         self.repeated = self.repeated or len(stamps) > 1
+
+    def _credit(self, text: str, place: Place) -> bool:
+        """Whether a row with a time says who made the song, near the head; that is kept."""
+        credit = read_credit(text) if self.sung < _HEAD else None
+        if credit is None:
+            self.sung += is_words(text)
+            return False
+        self.findings.append(credit_finding(credit[0], place))
+        self.metadata.setdefault(*credit)
+        return True
 
     def _untimed(self, text: str, place: Place) -> None:
         """Headings wait for the times of the next row; words stand where the last row does."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from songbloom.lyrics.chords import without_chords
 from songbloom.lyrics.document import Finding, Lyrics, Place, Section
 from songbloom.lyrics.sections import DEFAULT_REPEATS, Row, heading, read_sections
 from songbloom.lyrics.tags import NON_VOCAL_TAGS, read_tag_line, visible
@@ -18,6 +19,8 @@ METADATA_KEYS = (
     "composer",
     "lyricist",
     "writer",
+    "arranger",
+    "producer",
     "genre",
     "style",
     "language",
@@ -26,10 +29,21 @@ METADATA_KEYS = (
     "tempo",
     "year",
 )
-_METADATA = re.compile(
-    rf"\W{{0,8}}({'|'.join(METADATA_KEYS)})[ \t*_]{{0,3}}[:：](.*)", re.IGNORECASE
-)
-_TITLE = re.compile(r"#\s+(\S.*)")
+# What pages with lyrics call them.
+_CREDITS = {
+    "title": "歌名|曲名|标题|標題",
+    "artist": "演唱|歌手|原唱|主唱|singer|performed by",
+    "album": "专辑|專輯",
+    "composer": "作曲|谱曲|譜曲|曲|music|music by|composed by",
+    "lyricist": "作词|作詞|填词|填詞|词|詞|lyrics by|words by|written by",
+    "arranger": "编曲|編曲|arranged by",
+    "producer": "制作|制作人|製作|製作人|produced by",
+    "style": "style of music",
+}
+_KEY_OF_CREDIT = {name: key for key, names in _CREDITS.items() for name in names.split("|")}
+_NAMES = "|".join(sorted((*METADATA_KEYS, *_KEY_OF_CREDIT), key=len, reverse=True))
+_METADATA = re.compile(rf"\W{{0,8}}({_NAMES})[ \t*_]{{0,3}}[:：](.*)", re.IGNORECASE)
+_TITLE = re.compile(r"#\s+(\S.*)|《([^《》]+)》")
 
 
 def read_plain(
@@ -37,13 +51,16 @@ def read_plain(
 ) -> tuple[tuple[Section, ...], list[Finding], Metadata]:
     """Sections, findings and metadata of plain text."""
     first, metadata, findings = _read_head(rows)
+    plain, chords = without_chords(rows)
     texts = []
-    for number, row in enumerate(rows[first:], start=first + 1):
+    for number, row in enumerate(plain[first:], start=first + 1):
+        if row is None:
+            continue
         text = "" if row.strip().startswith("```") else row.strip()
         column = len(row) - len(row.lstrip()) + 1
         texts.append(Row(text, Place(number, column)))
-    sections, more = read_sections(texts, repeats)
-    return sections, findings + more, metadata
+    sections, found = read_sections(texts, repeats)
+    return sections, findings + chords + found, metadata
 
 
 def write_plain(lyrics: Lyrics) -> str:
@@ -59,6 +76,21 @@ def write_plain(lyrics: Lyrics) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def read_credit(text: str) -> tuple[str, str] | None:
+    """Key and value of a row that says who made the song: "Title: Rain", "作词：张三"."""
+    if title := _TITLE.fullmatch(text):
+        return "title", " ".join((title[1] or title[2]).split())
+    if found := _METADATA.fullmatch(text):
+        key = found[1].lower()
+        return _KEY_OF_CREDIT.get(key, key), " ".join(found[2].strip(" \t*_]】").split())
+    return None
+
+
+def credit_finding(key: str, place: Place) -> Finding:
+    """That a row is no words of the song."""
+    return Finding(place, "title-not-sung", "info", f"the {key} is kept as metadata and not sung")
+
+
 def _read_head(rows: Sequence[str]) -> tuple[int, Metadata, list[Finding]]:
     """How many rows stand above the lyrics, and what they say of the song."""
     metadata: dict[str, str] = {}
@@ -67,17 +99,12 @@ def _read_head(rows: Sequence[str]) -> tuple[int, Metadata, list[Finding]]:
         text = visible(row).strip()
         if not text:
             continue
-        if read_tag_line(text) and not _METADATA.fullmatch(text):
+        credit = read_credit(text)
+        if not credit or (read_tag_line(text) and not _METADATA.fullmatch(text)):
             return number, tuple(metadata.items()), findings
-        title = _TITLE.fullmatch(text)
-        if found := _METADATA.fullmatch(text):
-            key, value = found[1].lower(), " ".join(found[2].strip(" \t*_]】").split())
-        elif title:
-            key, value = "title", " ".join(title[1].split())
-        else:
-            return number, tuple(metadata.items()), findings
-        place, message = Place(number + 1, 1), f"the {key} is kept as metadata and not sung"
-        findings.append(Finding(place, "title-not-sung", "info", message))
+        key, value = credit
+        place = Place(number + 1, 1)
+        findings.append(credit_finding(key, place))
         if metadata.setdefault(key, value) != value:
             message = f"a second {key}; the first is kept"
             fix = "delete one"

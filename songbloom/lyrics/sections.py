@@ -114,6 +114,7 @@ class _Reader:
     place: Place = Place(1, 1)
     start: Seconds | None = None
     end: Seconds | None = None
+    above: tuple[str, str, Place] | None = None  # a tag of words over one without, none between
     lines: list[Line] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -154,14 +155,31 @@ class _Reader:
         if tag in NON_VOCAL_TAGS:
             name, repeats = counted_name(name)
         name = name if name.lower() != tag else ""
-        again = self.count and not self.lines and (tag, name) == (self.tag, self.name)
-        if again and not repeats and not self.repeats and row.start is None:
-            self.count += 1
+        if self._goes_on(tag, name, repeats, row):
             return
+        above = self._above(tag, row)
+        if above:  # not empty yet
+            self.above, self.count = None, self.count * (self.tag in NON_VOCAL_TAGS)
         self.close()
+        self.above = above
         self.tag, self.name, self.count, self.repeats = tag, name, 1, repeats
         self.place = row.place
         self.start, self.end = (row.start, row.end) if alone else (None, None)
+
+    def _goes_on(self, tag: str, name: str, repeats: int, row: Row) -> bool:
+        """Whether a heading is the one above again: [intro] [intro], [Outro] [Fade Out] [End]."""
+        counted = repeats or self.repeats
+        if tag != self.tag or self.lines or not self.count or counted or row.start is not None:
+            return False
+        self.count += name == self.name
+        return name == self.name or tag == "outro"
+
+    def _above(self, tag: str, row: Row) -> tuple[str, str, Place] | None:
+        """The tag of words whose words may stand under `tag`, which holds none: [Bridge] [Drop]."""
+        times = (self.start, row.start) != (None, None)
+        if tag not in NON_VOCAL_TAGS or self.lines or not self.count or times:
+            return None
+        return self.above if self.tag in NON_VOCAL_TAGS else (self.tag, self.name, self.place)
 
     def add(self, row: Row, heading: TagLine | None) -> None:
         """The words of a row, those behind its heading."""
@@ -170,7 +188,7 @@ class _Reader:
             return
         if not self.lines and _after(self.start, row.start) and self.tag in NON_VOCAL_TAGS:
             if self.end is None:
-                self._find_words(row.place)
+                self._find_words(row.place, "verse")
                 self.end = row.start
             self.close()
         at = max(0, row.text.rfind(text))
@@ -183,24 +201,31 @@ class _Reader:
     def close(self) -> None:
         """End the open section; one that has words although its tag holds none is a verse."""
         wordless = self.tag in NON_VOCAL_TAGS
+        tag, name, place = self.tag, self.name, self.place
         if self.lines and wordless:
-            self._find_words(self.place)
+            tag, name, place = self.above or ("verse", name, place)
+            self._find_words(self.place, tag)
+        elif self.above:
+            self._find_empty(self.above[0], self.above[2])
         if self.lines or (self.count and wordless):
-            tag = "verse" if self.lines and wordless else self.tag
             repeats = 1 if self.lines else self.repeats or (self.count if self.count > 1 else 0)
-            place = self.place if self.count else self.lines[0].place
+            place = place if self.count else self.lines[0].place
             times = self.start, self.end
-            lines = tuple(self.lines)
-            self.sections.append(Section(tag, lines, repeats, self.name, *times, place))
+            self.sections.append(Section(tag, tuple(self.lines), repeats, name, *times, place))
         elif self.count:
-            message = f"[{self.tag}] holds no words and is left out"
-            self._find("empty-section", self.place, message, "delete the tag")
+            self._find_empty(tag, place)
         self.tag, self.name, self.count, self.repeats, self.lines = "verse", "", 0, 0, []
-        self.start = self.end = None
+        self.start = self.end = self.above = None
 
-    def _find_words(self, place: Place) -> None:
-        message = f"[{self.tag}] cannot hold words; they are sung as a verse"
-        self._find("words-in-instrumental", place, message, "write [verse]")
+    def _find_empty(self, tag: str, place: Place) -> None:
+        message = f"[{tag}] holds no words and is left out"
+        self._find("empty-section", place, message, "delete the tag")
+
+    def _find_words(self, place: Place, tag: str) -> None:
+        sung = f"as the [{tag}] above it" if self.above else f"as a {tag}"
+        fix = "delete the tag" if self.above else f"write [{tag}]"
+        message = f"[{self.tag}] cannot hold words; they are sung {sung}"
+        self._find("words-in-instrumental", place, message, fix)
 
     def _unknown(self, name: str, place: Place, left_out: bool) -> None:
         tag, written = nearest_tag(name), shown(name, _SHOWN_NAME)

@@ -40,7 +40,7 @@ def character_findings(line: Line, frontend: str = "release") -> list[Finding]:
     if letters := _dropped(sung_text(line.text), frontend):
         message = f'the {frontend} front end cannot say "{shown(letters)}"; left out of the singing'
         place = line.place.moved(max(0, line.text.find(letters[0])))
-        fix = "write it as words"
+        fix = "write it in Latin letters" if letters[0].isalpha() else "write it as words"
         findings.append(Finding(place, "unsayable-character", "warning", message, fix))
     if not line.text.isascii() and (hidden := len(line.text) - len(visible(line.text))):
         message = f"{hidden} invisible characters (zero-width or direction marks)"

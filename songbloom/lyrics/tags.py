@@ -35,6 +35,7 @@ _BETWEEN_TAGS = " ,\t:："
 _LABEL = re.compile(r"([^\W\d_][^:：]{0,31})[:：]")
 _INSIDE = re.compile(r"\[([^\[\]]{1,40})\]")
 _MARKUP = "#*_ \t"
+_MARKED = ("##", "**", "__")  # a heading of Markdown; one # is the title
 _NUMBERING = re.compile(r"\b(?:\d+|[ivx]+|one|two|three|x\s?\d+|\d+\s?x)\b|[xX×]\s?\d+|\d+")
 _COUNT = re.compile(r" x([1-9][0-9]{0,3})$")
 _EXTRAS = re.compile(r"[:：|,，(（/–—]| - ")
@@ -77,8 +78,8 @@ def read_tag_line(line: str) -> TagLine | None:
     """What the line names, or None for a line of words.
 
     Square brackets always hold a tag; other ones only where the name is known, because
-    "(ooh ooh)" is sung and "{P IY1 S}" is a word in phonemes. "Chorus:" and an unmistakable bare
-    "Verse 2" count too.
+    "(ooh ooh)" is sung and "{P IY1 S}" is a word in phonemes. "Chorus:", "## Bridge" and an
+    unmistakable bare "Verse 2" count too.
     """
     text = visible(line).strip().strip(_MARKUP)
     if found := _read_brackets(text) or _read_half_bracket(text):
@@ -88,7 +89,8 @@ def read_tag_line(line: str) -> TagLine | None:
         return (
             TagLine((tag,), (), text[label.end() :].strip(), (label[1].strip(),)) if tag else None
         )
-    if len(text) <= 30 and _plain(text) in _UNMISTAKABLE:
+    names = TAG_OF_NAME if visible(line).lstrip().startswith(_MARKED) else _UNMISTAKABLE
+    if len(text) <= 30 and _plain(text) in names:
         return TagLine((TAG_OF_NAME[_plain(text)],), (), "", (text,))
     return None
 

@@ -21,6 +21,8 @@ def read_clock(text: str) -> Seconds | None:
     if not match:
         return None
     hours, minutes, seconds, fraction = match.groups()
+    if int(seconds) > 60:  # 60 is 59.999 rounded up
+        return None
     whole = int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds)
     milliseconds = round(int(fraction or 0) * 1000 / 10 ** len(fraction or ""))
     time = (whole * 1000 + milliseconds) / 1000

@@ -29,7 +29,7 @@ def test_check_tells_row_column_rule_and_fix(cli: Cli, bad: Path) -> None:
     assert ran.out.splitlines() == [
         "bad.txt:3:1: warning: unknown tag [chrous], did you mean [chorus]? Its words are sung as "
         "a verse; write [chorus] [misspelt-tag]",
-        "bad.txt:4:12: warning: , inside a line: the format keeps it for tags, sections and "
+        "bad.txt:4:12: warning: \",\" inside a line: the format keeps it for tags, sections and "
         "sentences; write a space [forbidden-punctuation]",
         'bad.txt:5:5: warning: the release front end cannot say "&"; left out of the singing; '
         "write it as words [unsayable-character]",

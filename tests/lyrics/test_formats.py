@@ -93,6 +93,8 @@ def test_blank_lines_inside_a_tagged_section_do_not_end_it():
         ("[intro][intro] , [intro]", ("intro",) * 3, ""),
         ("[Verse][Female]", ("verse",), ""),
         ("(Outro - fade)", ("outro",), ""),
+        ("## Bridge", ("bridge",), ""),
+        ("**Hook**", ("chorus",), ""),
     ],
 )
 def test_tags_as_people_write_them(row, tags, rest):
@@ -130,6 +132,24 @@ def test_words_under_a_tag_without_words_are_sung_as_a_verse():
     lyrics = parse("[verse]\nhi\n[outro]\nbye")
     assert lyrics.line == "[verse] hi , [verse] bye"
     assert "lyrics:3:1: [outro] cannot hold words" in lyrics.warnings[0]
+
+
+@pytest.mark.parametrize("tags", ["[Bridge][Build-up]", "[Bridge]\n[Build-up]", "[bridge] (drop)"])
+def test_words_under_stacked_tags_belong_to_the_one_that_holds_words(tags):
+    lyrics = parse(f"[verse]\nhi\n{tags}\nla\n[chorus]\n")
+    assert [(s.tag, s.texts) for s in lyrics.sections] == [("verse", ("hi",)), ("bridge", ("la",))]
+    assert "sung as the [bridge] above it" in lyrics.warnings[0]
+    lyrics = parse(f"{tags}\n[chorus]\nla")
+    assert [s.tag for s in lyrics.sections] == ["inst", "chorus"], "nothing is under them"
+    assert "[bridge] holds no words" in lyrics.warnings[0]
+
+
+def test_an_outro_ends_once():
+    """Unless a length is said, which makes it a part of its own."""
+    lyrics = parse("[verse]\nla\n[Outro: slow]\n[Fade Out]\n\n[End]\n")
+    assert [(s.tag, s.repeats) for s in lyrics.sections] == [("verse", 1), ("outro", 4)]
+    lyrics = parse("[verse]\nla\n[Outro]\n[End x2]\n")
+    assert [s.repeats for s in lyrics.sections] == [1, 4, 2]
 
 
 def test_a_section_without_words_is_left_out_with_a_warning():
@@ -200,6 +220,37 @@ def test_a_title_above_the_lyrics_is_not_sung():
     ]
 
 
+def test_who_made_the_song_is_not_sung():
+    """Credits as pages with lyrics write them, above the first section or among the first rows."""
+    rows = (
+        "《夜雨》\n词：张三\n作曲 : 李四\nStyle of Music: pop\nWritten by: Ann\n[verse]\n曲：la\n"
+    )
+    lyrics = parse(rows)
+    assert lyrics.metadata == (
+        ("title", "夜雨"), ("lyricist", "张三"), ("composer", "李四"), ("style", "pop"),
+    )  # fmt: skip
+    assert lyrics.line == "[verse] 曲：la"
+    lyrics = parse("[00:00]晴天 - 周杰伦\n[00:01]作词 : 方文山\n[00:09]一\n[00:12]词：二\n")
+    assert [text for s in lyrics.sections for text in s.texts] == ["晴天 - 周杰伦", "一", "词：二"]
+    assert lyrics.metadata == (("lyricist", "方文山"),)
+
+
+def test_chords_are_not_sung():
+    """In brackets among words or in rows of their own; told once."""
+    text = "[Verse]\n[G]Hello [D/F#]dark[Em7]ness\n | Am  G  F#m7 |\nmy friend\n"
+    lyrics = parse(f"{text}[Chorus]\n[C] [G]\nla\n")
+    assert lyrics.line == "[verse] Hello darkness.my friend , [chorus] la"
+    (found,) = lyrics.findings
+    assert (found.rule, found.severity, found.place.row) == ("chords", "info", 2)
+    assert found.message == "chords in 3 rows are not sung"
+
+
+@pytest.mark.parametrize("text", ["A B C D E F G\nnow I know", "[A]\nla\n[B]\nho", "A\nAm I"])
+def test_letters_are_no_chords(text):
+    """The alphabet, sections called A and B, an article."""
+    assert "chords" not in rules(text)
+
+
 def test_phonemes_in_braces_are_no_tag():
     assert parse("{P IY1 S} of mind").line == "[verse] {P IY1 S} of mind"
 
@@ -232,13 +283,21 @@ def test_lyrics_without_words_are_refused(text):
     with pytest.raises(SongBloomError) as caught:
         parse(text, "song.txt")
     assert "song.txt" in caught.value.message
-    assert "[verse]" in caught.value.hint
+    assert "[verse]" in caught.value.hint or "Latin letters" in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["[verse]\n[chorus]\n", "[intro] [outro]", "[verse] , [chorus] ."])
 def test_tags_alone_are_refused_with_the_line(text):
     with pytest.raises(SongBloomError, match=r"song\.txt:1: .*no words"):
         parse(text, "song.txt")
+
+
+@pytest.mark.parametrize(
+    "text", [r"{\rtf1\ansi Hello}", "<!DOCTYPE html>\n<p>la", "\n<html>la</html>", "%PDF-1.4\nla"]
+)
+def test_documents_of_other_programs_are_refused(text):
+    with pytest.raises(SongBloomError, match=r"^a\.txt: a .*; expected lyrics as plain text"):
+        parse(text, "a.txt")
 
 
 def test_read_takes_utf8_with_a_byte_order_mark(tmp_path):

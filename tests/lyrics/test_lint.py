@@ -33,6 +33,7 @@ def rules(text, **options):
         ("[verse]\n[chorus]\nla", "empty-section", 1, 1, "[chorus]\nla\n"),
         ("[verse]\nyou & I", "unsayable-character", 2, 5, "[verse]\nyou and I\n"),
         ("[verse]\njoy 😀 oh", "unsayable-character", 2, 5, "[verse]\njoy oh\n"),
+        ('[verse]\n"Hi," he said', "forbidden-punctuation", 2, 4, '[verse]\n"Hi" he said\n'),
         ("[verse]\none, two", "forbidden-punctuation", 2, 4, "[verse]\none two\n"),
         ("[verse]\nat 3.5 a.m. now", "forbidden-punctuation", 2, 5, None),
         ("[verse]\nhi 【ha】 yo", "forbidden-punctuation", 2, 4, "[verse]\nhi ha yo\n"),
@@ -82,6 +83,31 @@ def test_only_the_writer_can_put_a_language_into_another():
     assert rules(text) == ["unsayable-character"]
     assert fix(text) == text
     assert check(text, Limits(frontend="v1")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[verse]\nel corazón de la noche\nno puedo vivir sin ti\n", "this is Spanish"),
+        ("[verse]\n佢哋唔知我喺邊\n", "this is Cantonese"),
+        ("[verse]\nc'est la vie\nthe night is young and you are here with me\n", ""),
+        ("[verse]\n我的爱在风中\nby the sea\n", ""),
+    ],
+)
+def test_a_language_that_is_read_as_another_is_told_once(text, told):
+    """The released front end takes every Latin letter for English and every Chinese one for
+    Mandarin; the v1 one does not."""
+    found = check(text)
+    assert [f.rule for f in found] == ["other-language"] * bool(told)
+    assert not found or told in found[0].message
+    assert check(text, Limits(frontend="v1")) == []
+
+
+def test_braces_are_words_to_a_released_model():
+    """Told once it is known that such a model is to sing them."""
+    found = check("[verse]\nmy {P IY1 S}\n", SEEDLING)
+    assert [(f.rule, f.place.row, f.place.column) for f in found] == [("braces", 2, 4)]
+    assert check("[verse]\nmy {P IY1 S}\n", replace(SEEDLING, frontend="v1")) == []
 
 
 def test_the_one_line_format_is_mended_as_one_line():
@@ -219,6 +245,14 @@ def test_the_estimate_may_be_wrong_by_a_third():
     assert (far.rule, far.severity) == ("too-long", "error")
 
 
+def test_what_is_longer_than_any_song_is_not_pronounced():
+    """It would take a minute and say no more."""
+    started = time.process_time()
+    found = check("[verse]\n" + "我的爱在风中" * 20_000, SEEDLING)
+    assert [f.rule for f in found] == ["too-long", "overlong-line"]
+    assert time.process_time() - started < 5
+
+
 def test_the_last_line_heard_is_named():
     text = "[verse]\nla la la\nla la la\nla la la\n"
     (found,) = check(text, Limits(lyric_length=10))
@@ -304,7 +338,7 @@ def test_malformed_files_are_mended(first):
             continue
         result = fix(text, source=name)
         left = {found.rule for found in check(result, source=name) if is_serious(found)}
-        assert left <= {"unsayable-character", "unreadable"}, seed
+        assert left <= {"unsayable-character", "other-language", "unreadable"}, seed
         assert fix(result, source=name) == result, seed
 
 

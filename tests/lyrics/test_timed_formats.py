@@ -103,7 +103,9 @@ def test_stamps_as_people_write_them(stamp, seconds):
     assert times(parse(f"{stamp}la")) == [("la", seconds, None)]
 
 
-@pytest.mark.parametrize("stamp", ["[9999:00.00]", "[-00:01.00]", "[0:0:0:0]", "[00:999.00]"])
+@pytest.mark.parametrize(
+    "stamp", ["[9999:00.00]", "[-00:01.00]", "[0:0:0:0]", "[00:999.00]", "[00:61.00]"]
+)
 def test_stamps_that_are_no_times_are_found_and_dropped(stamp):
     lyrics = parse(f"[00:01.00]one\n{stamp}two")
     assert times(lyrics)[1] == ("two", None, None)
