@@ -9,7 +9,7 @@ import torch
 
 from songbloom.errors import SongBloomError
 from songbloom.lyrics.document import Line, Section
-from songbloom.lyrics.formats import one_line
+from songbloom.lyrics.one_line import one_line
 from songbloom.lyrics.release import phonemes
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
 from songbloom.model.config import preset
