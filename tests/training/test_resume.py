@@ -137,12 +137,12 @@ def test_kill_9_leaves_no_trace(
 
 
 def assert_goes_on_as(undisturbed: Path, run: Path, last: int) -> None:
-    """Rows to step `last`, those before the change to the bit, those after it to rounding."""
+    """Rows to step `last` are the same to fp32 rounding."""
     ours, theirs = rows(run), rows(undisturbed)[:last]
     assert [row["step"] for row in ours] == list(range(1, last + 1))
     for one, other in zip(ours, theirs, strict=True):
         for name in ("loss", "lm_loss", "flow_loss", "lr", "epoch"):
-            assert one[name] == pytest.approx(other[name], rel=1e-5), (one["step"], name)
+            assert one[name] == pytest.approx(other[name], rel=2e-6), (one["step"], name)
 
 
 def test_two_ranks_become_one(
