@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics import release, v1
-from songbloom.lyrics.sung import release_drops
+from songbloom.lyrics.unsaid import release_drops
 from songbloom.lyrics.user_lexicon import Lexicon, checked, load_lexicon
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, V1_VOCABULARY, Vocabulary
 

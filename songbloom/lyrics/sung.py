@@ -5,12 +5,12 @@ import unicodedata
 
 from songbloom.lyrics.document import Finding, Line
 from songbloom.lyrics.tags import visible
+from songbloom.lyrics.unsaid import release_drops
 
 _PLAIN_MARKS = str.maketrans(
     {**dict.fromkeys("’‘ʼ＇´`", "'"), **dict.fromkeys('“”„«»"[]【】'), "–": "-", "‐": "-"}
 )
 _CLOSING = " ,.;:，。；：、-"
-_UNREAD_SYMBOLS = frozenset("&@%+=€¥")  # people say them, the released front end does not
 _MOST_NAMED = 12  # characters in one message
 
 
@@ -66,17 +66,3 @@ def _dropped(text: str, frontend: str) -> str:
     from songbloom.lyrics import frontends  # which know all languages; most lyrics need one
 
     return frontends.unsayable(text, frontend)
-
-
-def release_drops(text: str) -> str:
-    """The characters that the released front end leaves out though people say them, each once."""
-    return "".join(filter(_is_dropped, dict.fromkeys(text)))
-
-
-def _is_dropped(letter: str) -> bool:
-    if letter.isascii() or "\u4e00" <= letter <= "\u9fa5" or letter in "£～":
-        return letter in _UNREAD_SYMBOLS
-    if unicodedata.category(letter)[0] not in "LNS":
-        return False
-    base = unicodedata.normalize("NFD", letter)[0]
-    return not (base.isascii() and base.isalpha())
