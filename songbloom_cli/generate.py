@@ -115,7 +115,12 @@ def generate(
     target = out or Path(".")
     if dry_run:
         plan = song.plan(requests, model_path, target, wanted)
-        output.result_json(plan) if as_json else output.result(output.tree(plan))
+        if as_json:
+            output.result_json(plan)
+            return
+        for message in plan.pop("warnings"):
+            output.warning(message)
+        output.result(output.tree(plan))
         return
     alone = len(requests) * settings.n_samples == 1
     with output.progress(enabled=not as_json) as bar:

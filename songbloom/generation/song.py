@@ -111,9 +111,8 @@ def plan(
     requests: Sequence[Request], model_path: Path, output: Path, options: GenerateOptions
 ) -> dict[str, Any]:
     """What `generate` would do, for --dry-run: files, durations, memory, disk. Loads no weights."""
-    info = read_info(Path(model_path))
-    config = ModelConfig.from_dict(info["config"])
-    sampling, warnings = options.sampling(config)
+    maker = _Maker(Path(model_path), options, lambda event: None)
+    info, config, sampling = maker.info, maker.config, maker.sampling
     items = list_items(requests, Path(output), options)
     patches = max_patches(sampling, config.patch_size)
     positions = config.sequence_length(patches)
@@ -131,7 +130,7 @@ def plan(
         "weights_bytes": info["parameters"] * width,
         "kv_cache_bytes": cache,
         "disk_bytes_each": int(seconds * (SAMPLE_RATE * 2 * 2 + FRAME_RATE * (64 * 4 + 8))),
-        "warnings": warnings,
+        "warnings": [*maker.warnings, *(x for r in requests for x in maker.findings(r))],
     }
 
 
@@ -345,7 +344,7 @@ class _Maker:
         kind = ReleaseDraws if self.options.rng == "release" else CounterDraws
         return kind(self.options.seed + item.sample)
 
-    def _findings(self, item: Item) -> tuple[str, ...]:
+    def findings(self, request: Request) -> tuple[str, ...]:
         """What is wrong with the lyrics for this model at this length."""
         limits = dataclasses.replace(
             lyric_limits(self.config),
@@ -353,11 +352,11 @@ class _Maker:
             language=self.options.language,
             lexicon=self._lexicon,
         )
-        lyrics = item.request.lyrics
+        lyrics = request.lyrics
         return dataclasses.replace(lyrics, findings=tuple(lint.check(lyrics, limits))).warnings
 
     def _conditions(self, item: Item, draws: Draws) -> Conditions:
-        for finding in self._findings(item) if item.sample == 0 else ():
+        for finding in self.findings(item.request) if item.sample == 0 else ():
             self._warn(item, finding)
         said = self._say(item.request.lyrics.line)
         if lacking := self.model.vocabulary.lacking(said):

@@ -195,7 +195,7 @@ def _fit_findings(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
     """Lines that are not said, too many symbols, too many seconds, and where to cut then."""
     if len(lyrics.line) > _LONGEST:
         if min(limits.lyric_length, limits.max_duration) < math.inf:
-            message = f"{len(lyrics.line)} characters are more than a song; they are not measured"
+            message = f"{len(lyrics.line)} characters are more than a song; its beginning is sung"
             fix = "write a file for each song"
             yield Finding(lyrics.sections[0].place, "too-long", "error", message, fix)
         return

@@ -140,8 +140,18 @@ def test_dry_run_makes_nothing(cli: Cli, here: Path) -> None:
     )
     assert plan["files"] == ["song.flac"] and plan["max_seconds_each"] == 1.28
     assert {"estimated_seconds_each", "weights_bytes", "disk_bytes_each"} <= plan.keys()
-    assert "song.flac" in cli("generate", "song.txt", "--prompt", "clip.wav", "--dry-run").out
+    ran = cli("generate", "song.txt", "--prompt", "clip.wav", "--dry-run")
+    assert "song.flac" in ran.out and "warnings" not in ran.out
     assert files(here) == before
+
+
+def test_dry_run_looks_at_the_lyrics(cli: Cli, here: Path) -> None:
+    """What a run would warn of or refuse before it begins is told without one."""
+    (here / "long.txt").write_text("[verse]\n" + "we walk along the river\n" * 40)
+    given = ("--prompt", "clip.wav", "--dry-run")
+    assert "s of song; the model sings" in cli("generate", "long.txt", *given).err
+    assert_refused(cli("generate", "song.txt", *given, "--language", "es"), 2, "'es'")
+    assert_refused(cli("generate", "song.txt", *given, "--lexicon", "no.txt"), 1, "no.txt")
 
 
 def batch(here: Path, *names: str) -> None:
@@ -278,7 +288,7 @@ def test_bad_lyrics(cli: Cli, here: Path, content: bytes | None) -> None:
     [
         ("[choruss]\nSing with me\n", ("[choruss]", "[chorus]")),
         ("[verse]\nSing ☃ with me ツ\n", ("☃",)),
-        ("[verse]\n" + "Sing with me again\n" * 10_000, ("symbols; the model hears",)),
+        ("[verse]\n" + "Sing with me again\n" * 10_000, ("characters are more than a song",)),
     ],
     ids=["unknown tag", "unknown characters", "10,000 lines"],
 )
