@@ -293,9 +293,12 @@ def phonemes(
 
     With --json and --lines, one object a row.
     """
-    from songbloom.lyrics import frontends
+    from songbloom.errors import SongBloomError
+    from songbloom.lyrics import frontends, lint
 
     words = frontends.load_lexicon(lexicon, frontends.vocabulary(frontend)) if lexicon else None
+
+    frontends.phonemes("", frontend, language=language)  # a language that it lacks is told first
 
     def encode(text: str) -> dict[str, Any]:
         symbols = frontends.phonemes(text, frontend, lexicon=words, language=language)
@@ -303,11 +306,20 @@ def phonemes(
         return {"line": text, "phonemes": symbols, "ids": ids}
 
     if lines:
-        for text in _rows(file):
-            found = encode(text)
+        for number, text in enumerate(_rows(file), start=1):
+            try:
+                found = encode(text)
+            except SongBloomError as error:
+                message = error.message.removeprefix("lyrics: ")
+                raise type(error)(f"{_source(file)}:{number}: {message}", error.hint) from error
             output.event(found) if as_json else output.result(found["phonemes"])
         return
-    found = encode(_read_lyrics(file, frontend=frontend).line)
+    lyrics = _read_lyrics(file, frontend=frontend)
+    limits = lint.Limits(frontend=frontend, language=language, lexicon=words)
+    if refused := lint.refused_lines(lyrics, limits):
+        raise SongBloomError(refused[0].text(lyrics.source), f"{refused[0].fix}.")
+    _warn(lyrics)
+    found = encode(lyrics.line)
     output.result_json(found) if as_json else output.result(found["phonemes"])
 
 
@@ -373,8 +385,7 @@ def convert(
         what = f"'{to}' is no format" if to else f"{named} says no format"
         raise UsageError(what, f"Name one with --to: {', '.join(formats.FORMATS)}.")
     lyrics = _read_lyrics(file, convention=convention)
-    for warning in lyrics.warnings:
-        output.warning(warning)
+    _warn(lyrics)
     text = formats.write(lyrics, format, convention=convention)
     if lost := losses(lyrics, text, format, convention):
         output.note(f"{format} cannot hold, and so left out: {', '.join(lost)}")
@@ -410,8 +421,7 @@ def show(file: _LyricsArgument, as_json: options.JsonOption = False) -> None:
             }
         )
         return
-    for warning in lyrics.warnings:
-        output.warning(warning)
+    _warn(lyrics)
     for row in _shown(lyrics, parts):
         output.result(row)
 
@@ -468,6 +478,11 @@ def _read_lyrics(file: str, *, convention: "Convention" = "150s", frontend: str 
 
     data, source = _read_bytes(file), _source(file)
     return parse_bytes(data, source, convention=convention, frontend=frontend)
+
+
+def _warn(lyrics: "Lyrics") -> None:
+    for warning in lyrics.warnings:
+        output.warning(warning)
 
 
 def _read_bytes(file: str) -> bytes:

@@ -191,6 +191,19 @@ def _other_language(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
 # ---------------------------------------------------------------- does it fit the model
 
 
+def refused_lines(lyrics: Lyrics, limits: Limits) -> list[Finding]:
+    """The lines that the front end refuses, as symbols in braces that are none."""
+    lines = [line for section in lyrics.sections for line in section.lines]
+    texts = [sung_text(line.text) for line in lines]
+    told = refusals(texts, limits.frontend, lexicon=limits.lexicon, language=limits.language)
+    return [_refusal(line, error) for line, error in zip(lines, told, strict=True) if error]
+
+
+def _refusal(line: Line, error: SongBloomError) -> Finding:
+    message, fix = error.message.removeprefix("lyrics: "), error.hint.rstrip(".")
+    return Finding(line.place, "not-said", "error", message, fix)
+
+
 def _fit_findings(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
     """Lines that are not said, too many symbols, too many seconds, and where to cut then."""
     if len(lyrics.line) > _LONGEST:
@@ -199,7 +212,7 @@ def _fit_findings(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
             fix = "write a file for each song"
             yield Finding(lyrics.sections[0].place, "too-long", "error", message, fix)
         return
-    yield from _refused_lines(lyrics, limits)
+    yield from refused_lines(lyrics, limits)
     if limits.lyric_length < math.inf:
         yield from _braces(lyrics, limits)
         symbols = num_symbols(lyrics.line, limits)
@@ -216,17 +229,6 @@ def _fit_findings(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
         message = f"about {seconds:.0f} s of song; the model sings {limits.max_duration:.0f} s"
         place = lyrics.sections[0].place
         yield Finding(place, "too-long", severity, message, _cut_fix(lyrics, limits))
-
-
-def _refused_lines(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:
-    lines = [line for section in lyrics.sections for line in section.lines]
-    texts = [sung_text(line.text) for line in lines]
-    told = refusals(texts, limits.frontend, lexicon=limits.lexicon, language=limits.language)
-    for line, error in zip(lines, told, strict=True):
-        if error:
-            fix = error.hint.rstrip(".")
-            message = error.message.removeprefix("lyrics: ")
-            yield Finding(line.place, "not-said", "error", message, fix)
 
 
 def _braces(lyrics: Lyrics, limits: Limits) -> Iterator[Finding]:

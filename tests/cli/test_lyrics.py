@@ -29,7 +29,7 @@ def test_check_tells_row_column_rule_and_fix(cli: Cli, bad: Path) -> None:
     assert ran.out.splitlines() == [
         "bad.txt:3:1: warning: unknown tag [chrous], did you mean [chorus]? Its words are sung as "
         "a verse; write [chorus] [misspelt-tag]",
-        "bad.txt:4:12: warning: \",\" inside a line: the format keeps it for tags, sections and "
+        'bad.txt:4:12: warning: "," inside a line: the format keeps it for tags, sections and '
         "sentences; write a space [forbidden-punctuation]",
         'bad.txt:5:5: warning: the release front end cannot say "&"; left out of the singing; '
         "write it as words [unsayable-character]",
@@ -167,6 +167,18 @@ def test_phonemes_by_the_users_lexicon_and_language(cli: Cli, home: Path) -> Non
     assert_refused(ran, 1, "words.txt:1", "/aai3/")
     assert_refused(cli("lyrics", "phonemes", "a.txt", "--language", "de"), 2, "de", "v1")
     assert_refused(cli("lyrics", "phonemes", "a.txt", "--frontend", "v9"), 2, "v9")
+
+
+def test_phonemes_names_the_row_that_is_not_said(cli: Cli, home: Path) -> None:
+    """Of a file and of rows; what a front end leaves out is warned of."""
+    (home / "a.txt").write_text("[verse]\nlove\n{QQ} me\n")
+    ran = cli("lyrics", "phonemes", "a.txt", "--frontend", "v1")
+    assert_refused(ran, 1, "a.txt:3:1: {QQ}: no symbol is called 'QQ'")
+    ran = cli("lyrics", "phonemes", "a.txt", "--frontend", "v1", "--lines")
+    assert (ran.code, ran.out) == (1, "[verse]\nL AH1 V\n")
+    assert "error: a.txt:3: {QQ}: no symbol is called 'QQ'" in ran.err
+    ran = cli("lyrics", "phonemes", "-", stdin="love 사랑".encode())
+    assert ran.code == 0 and 'cannot say "사랑"' in ran.err
 
 
 @pytest.mark.parametrize("lines", [(), ("--lines",)])
