@@ -1,5 +1,6 @@
 """Spanish, French, German and Cantonese through the program espeak-ng."""
 
+import itertools
 import shutil
 
 import pytest
@@ -119,14 +120,14 @@ def test_every_sound_has_its_symbol():
     vowels = "a e i o u y ä ö ü é è ê â ô ai ei au eu ou oi an on in un á í ó ú ie ue io"
     consonants = "b c ch d f g h j k l ll m n ñ p qu r rr s ß t v w x z ç gn pf sch tz th"
     for language in ("es", "fr", "de"):
+        ends = itertools.cycle(("", "n", "r", ""))
         text = " ".join(
-            consonant + vowel + end
+            consonant + vowel + next(ends)
             for consonant in consonants.split(" ")
             for vowel in vowels.split(" ")
-            for end in ("", "n", "r")
         )
         said = espeak.pronounce(text, language)
-        assert len(said) > 4000 and all(symbol in V1_VOCABULARY for symbol in said)
+        assert len(said) > 2000 and all(symbol in V1_VOCABULARY for symbol in said)
 
 
 @needs_program

@@ -28,9 +28,9 @@ def texts(jieba):
     """Dictionary words in a row, common letters, rare ones, any letters of the block."""
     dice = random.Random(0)
     words = sorted(word for word in jieba.dt.FREQ if all("\u4e00" <= c <= "\u9fa5" for c in word))
-    made = ["".join(dice.choices(words, k=3)) for _ in range(150)]
-    made += ["".join(dice.choices(COMMON, k=8)) for _ in range(150)]
-    made += ["".join(dice.choices(COMMON + RARE * 3, k=6)) for _ in range(150)]
+    made = ["".join(dice.choices(words, k=3)) for _ in range(70)]
+    made += ["".join(dice.choices(COMMON, k=8)) for _ in range(70)]
+    made += ["".join(dice.choices(COMMON + RARE * 3, k=6)) for _ in range(70)]
     made += ["".join(chr(dice.randrange(0x4E00, 0x9FA6)) for _ in range(5)) for _ in range(50)]
     return made
 

@@ -67,12 +67,12 @@ def test_unknown_names_are_guessed_the_same_each_time():
 
 
 def test_endless_words_do_not_hang():
-    """Hundreds of kilobytes without a space are seconds of CPU, whatever the script."""
+    """A hundred kilobytes without a space are seconds of CPU, whatever the script."""
     start = time.process_time()
     for letters in ("x", "'", "1", "é", "한", "~"):
-        phonemes(letters * (300_000 // len(letters)))
-    phonemes("爱你一万年" * 400)
-    assert time.process_time() - start < 30
+        phonemes(letters * (100_000 // len(letters)))
+    phonemes("爱你一万年" * 100)
+    assert time.process_time() - start < 10
 
 
 def test_import_is_light():

@@ -88,8 +88,8 @@ def test_mandarin(text, symbols):
 def test_agrees_with_release_on_every_word_that_no_quirk_touches():
     """What a released model learnt of English words holds in v1: the same symbols."""
     touched = set(RELEASE_VOCABULARY.symbols)
-    plain = [word for word in lexicon.words()[::7] if word.isalpha() and word not in touched]
-    assert len(plain) > 15_000
+    plain = [word for word in lexicon.words()[::13] if word.isalpha() and word not in touched]
+    assert len(plain) > 8_000
     assert [word for word in plain if phonemes(word, "v1") != release.phonemes(word)] == []
 
 
@@ -169,12 +169,12 @@ def test_symbols_in_braces_are_checked():
 
 
 def test_endless_input_does_not_hang():
-    """Hundreds of kilobytes on one line are seconds of CPU."""
+    """Tens of kilobytes on one line are a moment."""
     start = time.process_time()
     for text in ("la ", "'", "1", "é", "[", "{", "-", ".", "a.", "1,", "~"):
-        phonemes(text * (100_000 // len(text)), "v1")
-    phonemes("爱你一万年" * 300, "v1")
-    assert time.process_time() - start < 40
+        phonemes(text * (30_000 // len(text)), "v1")
+    phonemes("爱你一万年" * 100, "v1")
+    assert time.process_time() - start < 12
 
 
 def test_speed():
