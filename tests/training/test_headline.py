@@ -55,7 +55,7 @@ def test_three_songs_are_sung_back(tmp_path: Path) -> None:
             shards.read(n).sketch for n in range(SONGS) if shards.ids[n].endswith(str(index))
         )
         whole = len(true) // 16 * 16  # the patch in which EOS comes is not sung
-        assert len(set(true.tolist())) > 20, "a sketch of few tokens would prove little"
+        assert len(set(true.tolist())) > 15, "a sketch of few tokens would prove little"
         assert sung.tolist() == true[:whole].tolist()
 
 
