@@ -28,9 +28,9 @@ from songbloom.model.config import ModelConfig, preset
 from songbloom.model.songbloom import SongBloom
 from songbloom.tables import TrainConfig
 from songbloom.training import planner, start
+from songbloom.training.job import Job
 from songbloom.training.metrics import throughput
 from songbloom.training.optim import AdamWSettings, build_adamw
-from songbloom.training.run import Job
 from songbloom.training.signals import StopRequest
 from songbloom.training.step import batch_to_device
 from songbloom.training.synthetic import write_dataset

@@ -10,20 +10,20 @@ This is the only file that knows DeepSpeed. Losses must come in as the rank's sh
 all ranks, times the number of ranks: gradients are averaged.
 
 The plain engine checkpoints through torch.distributed.checkpoint into safetensors; nothing is
-unpickled. DeepSpeed writes and reads its own format, which holds pickles: resume only from runs of
-your own.
+unpickled. DeepSpeed's own format is pickles; they are read by torch's restricted unpickler, which
+makes tensors, plain values and three small classes of DeepSpeed's, and runs no code of a file's.
 """
 
 import importlib.util
+import io
 import math
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
 import torch
@@ -278,6 +278,12 @@ class DeepSpeedEngine:
         barrier()
 
     def load(self, folder: Path) -> None:
+        with _restricted_unpickling():
+            self._load(folder)
+        if self.settings.average:
+            self._load_average(load_file(folder / _AVERAGE))
+
+    def _load(self, folder: Path) -> None:
         tag, ranks = _TAG, len(list((folder / _TAG).glob("*optim_states.pt")))
         if ranks != world_size():
             tag = _to_universal(folder)
@@ -288,8 +294,6 @@ class DeepSpeedEngine:
         if path is None:
             raise SongBloomError(f"{folder}: DeepSpeed finds no checkpoint there")
         self._mend_optimizer(decays)
-        if self.settings.average:
-            self._load_average(load_file(folder / _AVERAGE))
 
     def _mend_optimizer(self, decays: list[float]) -> None:
         """Undo what DeepSpeed 0.19's universal loading of ZeRO-3 does to an optimizer.
@@ -330,6 +334,7 @@ class DeepSpeedEngine:
             return parameter.detach().clone()
 
 
+_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _TAG, _AVERAGE, _UNIVERSAL = "deepspeed", "average.safetensors", "universal"
 
 
@@ -362,18 +367,42 @@ def _deepspeed_config(settings: EngineSettings) -> dict[str, Any]:
     return config
 
 
+@contextmanager
+def _restricted_unpickling() -> Iterator[None]:
+    """DeepSpeed asks torch to unpickle anything; here torch refuses all but harmless classes."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    before = os.environ.get(_WEIGHTS_ONLY)
+    os.environ[_WEIGHTS_ONLY] = "1"
+    try:
+        with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+            yield
+    finally:
+        del os.environ[_WEIGHTS_ONLY]
+        if before is not None:
+            os.environ[_WEIGHTS_ONLY] = before
+
+
 def _to_universal(folder: Path) -> str:
     """Rewrite a checkpoint so that another number of ranks can read it; its tag."""
     if rank() == 0 and not (folder / _UNIVERSAL).exists():
+        from deepspeed.checkpoint import ds_to_universal
+
         unfinished = folder / f".{_UNIVERSAL}"
         shutil.rmtree(unfinished, ignore_errors=True)
-        command = [sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal"]
-        command += ["--input_folder", str(folder / _TAG), "--output_folder", str(unfinished)]
-        command += ["--inject_missing_state", "--no_strict"]
-        command += ["--num_extract_workers", "1", "--num_merge_workers", "1"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SongBloomError(f"{folder}: DeepSpeed cannot make it universal: {done.stderr}")
+        arguments = SimpleNamespace(
+            input_folder=str(folder / _TAG),
+            output_folder=str(unfinished),
+            num_extract_workers=1,
+            num_merge_workers=1,
+            keep_temp_folder=False,
+            strict=False,
+            inject_missing_state=True,
+        )
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            ds_to_universal.main(arguments)
         os.replace(unfinished, folder / _UNIVERSAL)
     barrier()
     return _UNIVERSAL

@@ -28,9 +28,10 @@ from songbloom.model.checkpoint import (
 )
 from songbloom.model.songbloom import SongBloom
 from songbloom.training.initialise import init_from
+from songbloom.training.job import Job
 from songbloom.training.lora import LoraConfig, add_lora, is_lora, merge_lora, save_lora
 from songbloom.training.metrics import TIME_FIELDS
-from songbloom.training.run import Job, read_run
+from songbloom.training.run import read_run
 from songbloom.units import SAMPLE_RATE, Frames, frames_to_seconds
 
 _LICENCE = "that of the songs it was trained on: whoever trained it knows"

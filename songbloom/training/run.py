@@ -17,7 +17,7 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -27,33 +27,9 @@ import torch
 import songbloom
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.files import write_text
-from songbloom.model.config import ModelConfig
 from songbloom.tables import TrainConfig
 from songbloom.training.engine import barrier, rank, world_size
-from songbloom.units import FRAME_RATE, Frames
-
-# Settings that do not change what is learnt: a run may go on with other ones.
-_FREE = {
-    *("data", "max_steps", "gpus", "cpu_ranks", "nodes", "micro_batch", "shard", "workers"),
-    *("activation_checkpointing", "compile", "on_corrupt", "save_every", "keep", "keep_every"),
-    *("validate_every", "sample_every", "samples", "tensorboard", "wandb"),
-}
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to train. `run` is the run folder; `codecs` and `init_from` are model folders.
-
-    `resume` is a checkpoint or a run to go on from where the run folder has no checkpoint yet.
-    """
-
-    train: TrainConfig
-    model: ModelConfig
-    run: Path
-    codecs: Path
-    init_from: Path | None = None
-    resume: Path | None = None
-    command: Sequence[str] = ()
+from songbloom.training.job import FREE, Job, flat
 
 
 @dataclass(frozen=True)
@@ -66,17 +42,6 @@ class TrainState:
     best_loss: float | None = None
     best_step: int | None = None
     zero: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a training ended: finished steps, whether a signal stopped it, the last step's row, and
-    the model or adapter folder."""
-
-    step: int
-    interrupted: bool
-    row: dict[str, float]
-    product: Path | None
 
 
 class Run:
@@ -105,8 +70,9 @@ class Run:
         barrier()
 
     def _check_same(self, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-        was, now = _flat(found), _flat(json.loads(json.dumps(asked)))
-        bound = [k for k in now if k.removeprefix("train.") not in _FREE]
+        was = flat({key: found.get(key, {}) for key in asked})
+        now = flat(json.loads(json.dumps(asked)))  # tuples as lists, as in the file
+        bound = [k for k in now if k.removeprefix("train.") not in FREE]
         differing = [f"{k} was {was.get(k)}, now {now[k]}" for k in bound if was.get(k) != now[k]]
         if differing:
             raise UsageError(
@@ -160,12 +126,6 @@ class Run:
                 shutil.rmtree(path)
 
 
-def crop_frames(train: TrainConfig, model: ModelConfig) -> Frames:
-    """The longest crop: whole patches, at least one."""
-    seconds = model.sampling.max_duration if train.crop is None else train.crop
-    return max(1, int(seconds * FRAME_RATE / model.patch_size + 1e-6)) * model.patch_size
-
-
 def read_run(folder: Path) -> dict[str, Any]:
     """`run.json`. `SongBloomError` when the folder is no run."""
     path = Path(folder) / "run.json"
@@ -201,16 +161,6 @@ def find_checkpoint(path: Path) -> Path:
     return found
 
 
-def default_folder(train: TrainConfig, model: ModelConfig) -> Path:
-    """`runs/PRESET-HASH`, the hash over all that decides what is learnt: the same asks the same."""
-    import hashlib
-
-    asked = _flat({"train": dataclasses.asdict(train), "model": model.to_dict()})
-    bound = {k: v for k, v in asked.items() if k == "train.data" or k[6:] not in _FREE}
-    digest = hashlib.sha256(json.dumps(bound, sort_keys=True).encode()).hexdigest()
-    return Path("runs") / f"{train.preset.replace('/', '-')}-{digest[:8]}"
-
-
 def _lock(folder: Path) -> IO[str]:
     """An open file that one process alone can have. `SongBloomError` where another one has it."""
     try:
@@ -231,17 +181,6 @@ def _lock(folder: Path) -> IO[str]:
     except OSError:  # a file system without locks
         pass
     return stream
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """train -> {seed: 0} as train.seed: 0; run.json's other keys are left out."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat if prefix else {k: v for k, v in flat.items() if k.startswith(("train.", "model."))}
 
 
 def _versions() -> dict[str, Any]:

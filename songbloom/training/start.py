@@ -12,8 +12,8 @@ from songbloom.errors import SongBloomError, UsageError
 from songbloom.model.config import ModelConfig, preset_values
 from songbloom.tables import TrainConfig
 from songbloom.training import planner
+from songbloom.training.job import Job, Outcome, crop_frames, default_folder, product_dtype
 from songbloom.training.launch import Ranks, ranks_per_node
-from songbloom.training.run import Job, Outcome, crop_frames, default_folder
 
 _DEFAULT_GPU = "a100-80"  # the paper's
 
@@ -96,7 +96,7 @@ def make_plan(settings: Settings, ranks: int, gpu: str | None, *, on_gpu: bool) 
     """What the run will cost on `ranks` devices called `gpu` (None: this machine's)."""
     train, model = settings.train, settings.model
     name = gpu or (_gpu_name() if on_gpu else "cpu")
-    wide = train.dtype == "float32" or (train.dtype == "auto" and name == "cpu")
+    dtype: Any = product_dtype(train, on_gpu=name != "cpu")
     return planner.plan(
         model,
         planner.PlanSettings(
@@ -107,7 +107,7 @@ def make_plan(settings: Settings, ranks: int, gpu: str | None, *, on_gpu: bool) 
             micro_batch=train.micro_batch,
             global_batch=train.batch_size,
             frames=crop_frames(train, model),
-            dtype="float32" if wide else "bfloat16",
+            dtype=dtype,
             activation_checkpointing=train.activation_checkpointing,
             ema=train.ema_decay > 0,
             max_steps=train.max_steps or train.steps,

@@ -23,18 +23,11 @@ from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics.frontends import vocabulary
 from songbloom.training import planner
 from songbloom.training.engine import EngineSettings, build_engine, rank, world_size
+from songbloom.training.job import Job, Outcome, crop_frames, product_dtype
 from songbloom.training.metrics import MetricsLog, read_metrics, throughput
 from songbloom.training.optim import AdamWSettings, ema_decay, warmup_cosine
 from songbloom.training.product import Product
-from songbloom.training.run import (
-    Job,
-    Outcome,
-    Run,
-    TrainState,
-    crop_frames,
-    find_checkpoint,
-    read_state,
-)
+from songbloom.training.run import Run, TrainState, find_checkpoint, read_state
 from songbloom.training.signals import StopRequest
 from songbloom.training.step import (
     Sums,
@@ -207,8 +200,7 @@ class Trainer:
 
     @property
     def _dtype(self) -> str:
-        automatic = "bfloat16" if self.device.type == "cuda" else "float32"
-        return automatic if self.settings.dtype == "auto" else self.settings.dtype
+        return product_dtype(self.settings, on_gpu=self.device.type == "cuda")
 
     def _resume(self) -> None:
         checkpoint = self._checkpoint()

@@ -27,6 +27,7 @@ LAYERS = (
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ("songbloom", "songbloom.config", "songbloom.hub", "songbloom.lyrics", "songbloom.requests")
+LIGHT += ("songbloom.training.launch", "songbloom.training.start")
 PRINTER = "output.py"
 
 

@@ -300,3 +300,29 @@ def test_one_training_a_folder(bench: Bench, tmp_path: Path) -> None:
         refused(bench.words(run, *TEN), 1, "another process is training here", "another run folder")
     assert contents(run) == before
     trained(bench.words(run, *TEN))
+
+
+# --- code in a checkpoint -------------------------------------------------------------------------
+
+
+class Evil:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.proof,)
+
+
+def test_a_deepspeed_checkpoint_runs_no_code(bench: Bench, tmp_path: Path) -> None:
+    """DeepSpeed's files are pickles; one with code in it is refused, and the code has not run."""
+    pytest.importorskip("deepspeed")
+    words = bench.words(tmp_path / "run", "--steps", 2, "--zero", 1)
+    log, proof = tmp_path / "log", tmp_path / "ran"
+    assert begin([*words, "--max-steps", 1], log).wait(timeout=600) == 0, log.read_text()
+    (state,) = checkpoint(tmp_path / "run").glob("engine/deepspeed/*optim_states.pt")
+    torch.save({"more": Evil(proof)}, state)
+    assert begin(words, log).wait(timeout=600) == 1
+    assert "step-00000001: cannot be loaded" in log.read_text()
+    assert not proof.exists()
