@@ -31,6 +31,7 @@ from songbloom.training import planner, start
 from songbloom.training.job import Job
 from songbloom.training.metrics import throughput
 from songbloom.training.optim import AdamWSettings, build_adamw
+from songbloom.training.run import Run
 from songbloom.training.signals import StopRequest
 from songbloom.training.step import batch_to_device
 from songbloom.training.synthetic import write_dataset
@@ -90,7 +91,7 @@ def build(args: argparse.Namespace, folder: Path) -> tuple[Trainer, start.Settin
     write_dataset(folder / "data", songs=args.songs, codecs=CODECS)
     device = torch.device("cuda" if args.gpus else "cpu")
     job = Job(train, config, folder / "run", CODECS)
-    return Trainer(job, device, lambda event: None), start.Settings(train, config, {})
+    return Trainer(job, Run(job.run), device, lambda event: None), start.Settings(train, config, {})
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -48,19 +48,18 @@ def train(job: Job, device: torch.device, on_event: Callable[[Event], None]) -> 
     `on_event` hears of steps, checkpoints, validation and samples, on rank 0. `SongBloomError` for
     data, models and checkpoints that do not fit each other, and for a loss that is not finite.
     """
-    with StopRequest() as stop:
-        trainer = Trainer(job, device, on_event if rank() == 0 else _nobody)
-        with closing(trainer.run):
-            return trainer.train(stop)
+    with StopRequest() as stop, closing(Run(job.run)) as run:  # also when building fails
+        return Trainer(job, run, device, on_event if rank() == 0 else _nobody).train(stop)
 
 
 class Trainer:
     """Everything a run needs, built and resumed."""
 
-    def __init__(self, job: Job, device: torch.device, on_event: Callable[[Event], None]) -> None:
-        self.job, self.device, self.on_event = job, device, on_event
+    def __init__(
+        self, job: Job, run: Run, device: torch.device, on_event: Callable[[Event], None]
+    ) -> None:
+        self.job, self.run, self.device, self.on_event = job, run, device, on_event
         self.config, self.settings = job.model, job.train
-        self.run = Run(job.run)
         self.product = Product(job)
         self.dataset, self.held_out = self._open_data()
         self.loader = self._loader()
