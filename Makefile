@@ -13,7 +13,7 @@ song: $(VENV)/.core
 	$(BIN)/songbloom generate examples/lyrics.txt --prompt examples/reference.wav -o out/song.flac
 
 test: lint
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

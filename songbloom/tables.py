@@ -194,6 +194,184 @@ class SynthConfig:
 
 
 @dataclass(frozen=True)
+class PrepareConfig:
+    """How `songbloom prepare` makes a training set; 'auto' takes a full tool where one is named."""
+
+    workers: int | None = _key(
+        None,
+        "Processes that work at the same time; they do not change the result.",
+        unit="processes",
+        minimum=1,
+        flag="--workers",
+        unset="one a core",
+        example=4,
+    )
+    device: str = _key(
+        "cpu", "Where models compute: cpu, cuda, or cuda:0,1 and so on.", flag="--device"
+    )
+    separate_backend: str = _key(
+        "auto",
+        "Splits songs into vocals and accompaniment.",
+        choices=("auto", "seedling", "demucs"),
+        flag="--separate-backend",
+    )
+    separate_model: str | None = _key(
+        None,
+        "Demucs model: the name of one that Demucs knows, or a folder with it.",
+        flag="--separate-model",
+        unset="the embedded one",
+        example="htdemucs",
+    )
+    align_backend: str = _key(
+        "auto",
+        "Finds when each word is sung.",
+        choices=("auto", "seedling", "pocketsphinx", "whisperx"),
+        flag="--align-backend",
+    )
+    align_model: str | None = _key(
+        None,
+        "WhisperX's speech model: a name or a folder.",
+        flag="--align-model",
+        unset="the embedded one",
+        example="large-v3",
+    )
+    align_ctc_model: str | None = _key(
+        None,
+        "WhisperX's alignment model: a name or a folder.",
+        unset="WhisperX's own choice for the language",
+        example="models/wav2vec2-en",
+    )
+    structure_backend: str = _key(
+        "auto",
+        "Finds sections; 'tags' takes those of the lyrics, 'similarity' listens.",
+        choices=("auto", "tags", "similarity", "all-in-one", "songformer"),
+        flag="--structure-backend",
+    )
+    structure_model: str | None = _key(
+        None,
+        "Model of All-In-One or SongFormer: a folder.",
+        flag="--structure-model",
+        unset="the embedded one",
+        example="models/all-in-one",
+    )
+    tokenize_backend: str = _key(
+        "auto",
+        "Makes sketch tokens.",
+        choices=("auto", "seedling", "muq"),
+        flag="--tokenize-backend",
+    )
+    tokenize_model: str | None = _key(
+        None,
+        "MuQ model: a folder, or its name on the hub.",
+        flag="--tokenize-model",
+        unset="the embedded sketch codec",
+        example="models/MuQ-large-msd-iter",
+    )
+    codebook: str | None = _key(
+        None,
+        "Codebook for MuQ's embeddings, made by `songbloom codebook fit`.",
+        flag="--codebook",
+        unset="none: MuQ cannot be used",
+        example="codebook.safetensors",
+    )
+    vae_backend: str = _key(
+        "auto",
+        "Makes VAE latents.",
+        choices=("auto", "seedling", "stable-audio"),
+        flag="--vae-backend",
+    )
+    vae_model: str | None = _key(
+        None,
+        "Stable-audio VAE: a model folder, an installed model, or a checkpoint beside its .json.",
+        flag="--vae-model",
+        unset="the embedded one",
+        example="models/songbloom_full_150s",
+    )
+    frontend: str = _key(
+        "release",
+        "Front end that writes lyrics as phonemes.",
+        choices=("release", "v1"),
+        flag="--frontend",
+    )
+    reference: float = _key(
+        10.0,
+        "Length of the reference clips; no more than a third of a song.",
+        unit="seconds",
+        minimum=0.64,
+    )
+    item_timeout: float = _key(
+        30.0,
+        "A stage that takes more than this many times a song's length, and a minute, is stopped.",
+        minimum=0.1,
+    )
+    retries: int = _key(
+        2, "Attempts after a passing error, such as a disk or a network that is away.", minimum=0
+    )
+    stems: str = _key(
+        "keep",
+        "What becomes of the separated sound once the training set is made.",
+        choices=("keep", "delete"),
+    )
+
+
+@dataclass(frozen=True)
+class FiltersConfig:
+    """Which songs `songbloom prepare` leaves out; 0 turns a lower limit off."""
+
+    min_duration: float = _key(
+        10.0,
+        "Shortest song: below this there is no room for a reference beside what is learnt.",
+        unit="seconds",
+        minimum=0.0,
+    )
+    max_duration: float = _key(
+        600.0, "Longest song: above it are concerts and podcasts.", unit="seconds", minimum=1.0
+    )
+    min_rms: float = _key(
+        -50.0, "Quietest song: below it is silence or noise.", unit="dBFS", maximum=0.0
+    )
+    max_silence: float = _key(
+        0.5, "Largest share of silence (below -60 dBFS).", minimum=0.0, maximum=1.0
+    )
+    max_clipped: float = _key(
+        0.01,
+        "Largest share of samples in runs at full scale; a loud master has under 0.001.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    min_sample_rate: int = _key(
+        16_000,
+        "Lowest sample rate of a file: the model sings at 48 kHz, and telephone sound teaches "
+        "dullness.",
+        unit="Hz",
+        minimum=0,
+    )
+    min_voice: float = _key(
+        0.1, "Least share of a song in which somebody sings.", minimum=0.0, maximum=1.0
+    )
+    min_alignment: float = _key(
+        0.25,
+        "Least share of the words that must be heard; less means lyrics of another song.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    min_line_confidence: float = _key(
+        0.1,
+        "Lines heard less surely than this are left out of the training set, the song stays.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    languages: str = _key(
+        "any", "Languages to keep, with commas, such as 'en,zh'; 'any' keeps all."
+    )
+    lyrics: str = _key(
+        "required",
+        "Songs without lyrics: 'required' leaves them out, 'optional' keeps them as instrumental.",
+        choices=("required", "optional"),
+    )
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """How `songbloom train` trains; the defaults are the paper's where it names them."""
 
@@ -395,4 +573,6 @@ class Config:
     models: ModelsConfig = ModelsConfig()
     hub: HubConfig = HubConfig()
     synth: SynthConfig = SynthConfig()
+    prepare: PrepareConfig = PrepareConfig()
+    filters: FiltersConfig = FiltersConfig()
     train: TrainConfig = TrainConfig()

@@ -14,19 +14,21 @@ ROOT = Path(__file__).parents[2]
 LAYERS = (
     ("errors", "units", "toml"),
     ("files", "tables"),
-    ("config",),
+    ("config", "manifest"),
     ("lyrics",),
     ("requests",),
     ("audio",),
     ("model",),
     ("hub",),
-    ("synth", "stages", "data"),
+    ("synth", "data"),
+    ("stages",),
     ("generation",),
     ("training",),
-    ("evaluation", "export", "doctor"),
+    ("evaluation", "export", "doctor", "project"),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = ("songbloom", "songbloom.config", "songbloom.hub", "songbloom.lyrics", "songbloom.requests")
+LIGHT += ("songbloom.manifest", "songbloom.stages.sources", "songbloom.stages.chain")
 LIGHT += ("songbloom.training.launch", "songbloom.training.start")
 PRINTER = "output.py"
 

@@ -1,0 +1,82 @@
+"""What every stage is: a backend with an identity, and a function from a song to fields and files.
+
+A stage is a module `songbloom.stages.NAME` with
+
+    backend(settings) -> Backend            which one would work, and why; cheap, imports no torch
+    load(settings, device) -> Process       the model in memory, ready for one song after another
+    Process = (item, folder) -> fields      JSON-able fields; files go into `folder`, which is empty
+
+What a process returns and writes may depend on the item, the settings and the backend's identity
+alone: not on the songs before it, the number of workers, the time, or absolute paths.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from songbloom.lyrics import formats
+from songbloom.lyrics.document import Lyrics
+from songbloom.manifest import Track
+
+# stage -> what its result follows from: the sound, the lyrics, results of other stages
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "ingest": (),
+    "separate": ("audio",),
+    "align": ("separate", "lyrics"),
+    "structure": ("align", "audio"),
+    "tokenize": ("audio",),
+    "encode-latents": ("audio",),
+}
+STAGES = tuple(NEEDS)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What does a stage's work: `name` as in the settings, `why` it was chosen, in words.
+
+    `identity` is everything its results depend on beside the song: versions, hashes of weights,
+    settings. `licence` of the weights where it binds the user.
+    """
+
+    name: str
+    why: str
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
+
+    @property
+    def hash(self) -> str:
+        """Hex SHA-256 of name and identity."""
+        return digest([self.name, dict(self.identity)])
+
+
+@dataclass(frozen=True)
+class Item:
+    """A song on its way through a stage.
+
+    `audio` is its sound file; `folders` holds the files of the stages that are done, `results`
+    their fields.
+    """
+
+    track: Track
+    audio: Path
+    lyrics: Path | None = None
+    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    folders: Mapping[str, Path] = field(default_factory=dict)
+
+    def read_lyrics(self) -> Lyrics | None:
+        """The lyrics that came with the song; None where there are none."""
+        if self.track.lyrics_text is not None:
+            return formats.parse(self.track.lyrics_text, self.track.id)
+        return None if self.lyrics is None else formats.read(self.lyrics)
+
+
+Process = Callable[[Item, Path], Mapping[str, Any]]
+
+
+def digest(value: object) -> str:
+    """Hex SHA-256 of a JSON-able value, its keys in order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
