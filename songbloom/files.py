@@ -1,11 +1,13 @@
 """Files that are either whole or not there: written under a temporary name, then renamed."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from songbloom.errors import SongBloomError
 
@@ -37,6 +39,33 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise _unwritable(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def sole_user(folder: Path, error: SongBloomError) -> Iterator[None]:
+    """Hold a folder: `error` is raised where another process does. A kill lets it go."""
+    with contextlib.closing(lock(folder, error)):
+        yield
+
+
+def lock(folder: Path, error: SongBloomError) -> IO[str]:
+    """The open file `folder/.lock`, which one process alone can have until it closes it.
+
+    `error` where another one has it, `SongBloomError` where the folder cannot be written.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        stream = open(Path(folder) / ".lock", "a")  # noqa: SIM115  # open as long as it is held
+    except OSError as problem:
+        raise _unwritable(folder, problem) from problem
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as held:
+        stream.close()
+        raise error from held
+    except OSError:  # a file system without locks
+        pass
+    return stream
 
 
 def write_text(target: Path, text: str) -> None:

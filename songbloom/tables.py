@@ -299,6 +299,12 @@ class PrepareConfig:
         unit="seconds",
         minimum=0.64,
     )
+    batch: int = _key(
+        1,
+        "Songs handed to a worker at a time; a kill loses those in hand.",
+        unit="songs",
+        minimum=1,
+    )
     item_timeout: float = _key(
         30.0,
         "A stage that takes more than this many times a song's length, and a minute, is stopped.",

@@ -16,6 +16,7 @@ __all__ = [
     "FRONTENDS",
     "Lexicon",
     "check_vocabulary",
+    "line_phonemes",
     "load_lexicon",
     "phonemes",
     "refusals",
@@ -49,6 +50,18 @@ def phonemes(
     if lexicon is None:
         return release.phonemes(line)
     return _release_with_lexicon(line, lexicon)
+
+
+def line_phonemes(lines: Sequence[str], frontend: str = "release") -> list[str]:
+    """The phonemes of each line of a section, as the front end says them in the whole of it.
+
+    `release` reads `one.two` as one piece and says a word that is a symbol of its own ("a", "my")
+    differently beside a full stop; lines that hold full stops themselves are said alone.
+    """
+    together = phonemes(".".join(lines), frontend).split(" . ") if frontend == "release" else []
+    if lines and len(together) == len(lines):
+        return together
+    return [phonemes(line, frontend) for line in lines]
 
 
 def refusals(

@@ -11,7 +11,6 @@ Only rank 0 writes, but for the engine's own files.
 """
 
 import dataclasses
-import fcntl
 import json
 import os
 import platform
@@ -26,7 +25,7 @@ import torch
 
 import songbloom
 from songbloom.errors import SongBloomError, UsageError
-from songbloom.files import write_text
+from songbloom.files import lock, write_text
 from songbloom.tables import TrainConfig
 from songbloom.training.engine import barrier, rank, world_size
 from songbloom.training.job import FREE, Job, flat
@@ -59,7 +58,13 @@ class Run:
         differ in what is learnt; `SongBloomError` where another process trains.
         """
         if rank() == 0:
-            self._lock = _lock(self.folder)
+            self._lock = lock(
+                self.folder,
+                SongBloomError(
+                    f"{self.folder}: another process is training here",
+                    "Wait for it to end, stop it, or choose another run folder with -o.",
+                ),
+            )
         asked = {"train": dataclasses.asdict(job.train), "model": job.model.to_dict()}
         if (self.folder / "run.json").exists():
             self._check_same(read_run(self.folder), asked)
@@ -159,28 +164,6 @@ def find_checkpoint(path: Path) -> Path:
             f"{path}: holds no checkpoint", "Name a run, or one of its checkpoints/step-N."
         )
     return found
-
-
-def _lock(folder: Path) -> IO[str]:
-    """An open file that one process alone can have. `SongBloomError` where another one has it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = open(folder / ".lock", "a")  # noqa: SIM115  # open as long as the run goes on
-    except OSError as error:
-        raise SongBloomError(
-            f"{folder}: cannot be written ({error.strerror})", "Choose another run folder with -o."
-        ) from error
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        stream.close()
-        raise SongBloomError(
-            f"{folder}: another process is training here",
-            "Wait for it to end, stop it, or choose another run folder with -o.",
-        ) from error
-    except OSError:  # a file system without locks
-        pass
-    return stream
 
 
 def _versions() -> dict[str, Any]:

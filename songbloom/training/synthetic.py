@@ -1,7 +1,7 @@
 """Composed songs as a training set, without preparation: for trials, tests and benchmarks."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from songbloom.data.shards import (
     TrainingSong,
 )
 from songbloom.data.writer import ShardWriter
-from songbloom.lyrics.release import phonemes
+from songbloom.lyrics.frontends import line_phonemes
 from songbloom.model.checkpoint import Model, load_model, read_info
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.synth.render import render
@@ -90,15 +90,6 @@ def sung_sections(score: Score) -> Iterator[SungSection]:
         said = line_phonemes([line.text for line in lines])
         sung = (SungLine(li.start, li.end, s) for li, s in zip(lines, said, strict=True))
         yield SungSection(section.tag, section.start, section.end, tuple(sung))
-
-
-def line_phonemes(lines: Sequence[str]) -> list[str]:
-    """The released front end's phonemes of each line of a section, as it says them there.
-
-    It reads `one.two` as one piece, and says a word that is a symbol of its own ("a", "my")
-    differently beside a full stop. Lines hold no full stops of their own.
-    """
-    return phonemes(".".join(lines)).split(" . ") if lines else []
 
 
 def token_latents(sketch: np.ndarray, latent_dim: int, *, seed: int) -> np.ndarray:
