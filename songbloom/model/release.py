@@ -222,16 +222,35 @@ def _vae(
     release: ReleaseYaml, from_checkpoint: dict[str, Tensor]
 ) -> tuple[OobleckVAE, dict[str, Tensor]]:
     """The VAE and its folded weights: the checkpoint's own copy wins, as it does in the release."""
-    ckpt = release.file(release["vae.vae_ckpt"])
-    own = {k.removeprefix("autoencoder."): v for k, v in load_pickle_tensors(ckpt).items()}
-    vae = OobleckVAE(_vae_config(release.file(release["vae.vae_cfg"])))
-    folded = dict(_fold(from_checkpoint or own))
+    ckpt, config = release.file(release["vae.vae_ckpt"]), release.file(release["vae.vae_cfg"])
+    own = vae_tensors(ckpt)
     where = release["pretrained_path"] if from_checkpoint else ckpt
-    check_keys({k: v.shape for k, v in vae.state_dict().items()}, folded, f"{where}: VAE")
+    return fold_vae(vae_config(config), from_checkpoint or own, f"{where}: VAE")
+
+
+def vae_tensors(path: Path) -> dict[str, Tensor]:
+    """The VAE of a stable-audio-tools checkpoint, without what only its training needs."""
+    tensors = load_pickle_tensors(path)
+    wrapped = {k: v for k, v in tensors.items() if k.startswith("autoencoder.")}
+    return {k.removeprefix("autoencoder."): v for k, v in (wrapped or tensors).items()}
+
+
+def fold_vae(
+    config: OobleckConfig, tensors: Mapping[str, Tensor], where: str
+) -> tuple[OobleckVAE, dict[str, Tensor]]:
+    """The VAE, without weights of its own yet, and its weights, from stable-audio-tools' keys.
+
+    `SongBloomError` names missing, unexpected and misshapen tensors.
+    """
+    with torch.device("meta"):
+        vae = OobleckVAE(config)
+    folded = dict(_fold(tensors))
+    check_keys({k: v.shape for k, v in vae.state_dict().items()}, folded, where)
     return vae, folded
 
 
-def _vae_config(path: Path) -> OobleckConfig:
+def vae_config(path: Path) -> OobleckConfig:
+    """The sizes in a stable-audio-tools VAE's .json. `SongBloomError` for any other file."""
     try:
         described = json.loads(path.read_text("utf-8"))
         decoder = described["model"]["decoder"]["config"]

@@ -233,14 +233,15 @@ class SketchCodec(nn.Module):
         write_text(Path(folder) / CONFIG_FILE, _config_text(self.config))
 
     @classmethod
-    def load(cls, folder: Path) -> "SketchCodec":
+    def load(cls, folder: Path, name: str | None = None) -> "SketchCodec":
         """The codec that `save` wrote, in float32, ready to encode.
 
+        `name` is what its files are called in a model folder: `NAME.json`, `NAME.safetensors`.
         `MissingAssetError` when a file is not there, `SongBloomError` when one is damaged or the
         weights do not fit the config.
         """
-        codec = cls(_read_config(Path(folder) / CONFIG_FILE))
-        path = Path(folder) / WEIGHTS_FILE
+        codec = cls(_read_config(Path(folder) / (f"{name}.json" if name else CONFIG_FILE)))
+        path = Path(folder) / (f"{name}.safetensors" if name else WEIGHTS_FILE)
         _require(path)
         try:
             weights = {name: value.float() for name, value in load_file(path).items()}
