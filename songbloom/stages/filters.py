@@ -74,7 +74,7 @@ def _aligned(track: Track, fields: Mapping[str, Any], config: FiltersConfig) -> 
 def _language(track: Track, fields: Mapping[str, Any]) -> str:
     """A song's language: what is said of it where lyrics do not tell, else that of the lyrics."""
     found = next(iter(fields["lyrics_languages"]), "")
-    stated = track.language or fields["language"]
+    stated = track.language
     return stated if stated and (not found or stated not in LANGUAGES) else found
 
 

@@ -37,6 +37,7 @@ WHOLE_SONGS = ("audio", "song", "mixture")  # names that stand for their folder
 STEMS = {"vocals", "vocal", "voice", "acapella", "accompaniment", "backing", "instrumental"}
 STEMS |= {"no_vocals", "karaoke", "drums", "bass", "other", "guitar", "piano"}
 _NO_LYRICS = {"readme", "license", "licence", "copying", "credits", "info", "notes", "tracklist"}
+_MADE = ("prepare.json", "dataset.json")  # what a folder that `prepare` made holds
 _MOST_NOTES = 1000
 _INSTEAD = {"licence": ("licence", "license"), "lyrics_text": ("lyrics_text", "text")}
 
@@ -56,8 +57,8 @@ class Sources:
 def find(path: Path, *, limit: int | None = None, exclude: Collection[Path] = ()) -> Sources:
     """The songs of a folder, a manifest (`.jsonl`), or one sound file; the first `limit` of them.
 
-    Folders in `exclude` are left out, as are hidden ones and those that hold a `dataset.json`.
-    What is left out for a reason worth knowing is told in `notes`. `SongBloomError` for a path that
+    Folders in `exclude` are left out, as are hidden ones and those that `prepare` made. What is
+    left out for a reason worth knowing is told in `notes`. `SongBloomError` for a path that
     is not there or is none of these, and for a manifest's row that is wrong.
     """
     path = Path(path)
@@ -79,13 +80,13 @@ def find(path: Path, *, limit: int | None = None, exclude: Collection[Path] = ()
     return sources
 
 
-def in_slice(size: int, index: int, slices: int) -> bool:
-    """Whether a song whose file has `size` bytes belongs to slice 0 <= `index` < `slices`.
+def in_slice(size: int, number: int, count: int) -> bool:
+    """Whether a song whose file has `size` bytes belongs to slice `number` of `count`, from 1.
 
     Files of the same content have the same size, so that they meet in one slice.
     """
     digest = hashlib.sha256(str(size).encode("ascii")).digest()
-    return int.from_bytes(digest[:8], "big") % slices == index
+    return int.from_bytes(digest[:8], "big") % count == number - 1
 
 
 def id_part(name: str) -> str:
@@ -177,16 +178,16 @@ class _Walk:
         except OSError as error:
             self.note(at or ".", f"cannot be read ({error.strerror or error})")
             return None
-        if "dataset.json" in files:
-            self.note(at or ".", "is a data set, not a corpus; left out")
-            return _Folder(None, {}, {}) if not at else None
+        if any(name in files for name in _MADE):
+            self.note(at or ".", "was made by songbloom prepare; left out")
+            return _Folder(None, {}, {})
         return self._sort(at, files, folders)
 
     def _takes(self, at: str, entry: "os.DirEntry[str]") -> bool:
         """Whether a file may be a song or lyrics."""
         suffix = _suffix(entry.name)
         if suffix not in SOUND_SUFFIXES:
-            return suffix in LYRICS_SUFFIXES or entry.name == "dataset.json"
+            return suffix in LYRICS_SUFFIXES or entry.name in _MADE
         if entry.name.startswith("."):
             self.note(at + entry.name, "is hidden; left out")
             return False
