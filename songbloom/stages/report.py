@@ -1,0 +1,319 @@
+"""`songbloom report`: one HTML page about a prepared dataset that needs nothing but a browser.
+
+Totals and a list of the songs, and for some of them what the stages found on a timeline, with the
+sound. The page is `assets/report/page.html` with script and style beside it; every text of the
+songs gets there as JSON and is shown by the browser as text, never as HTML.
+"""
+
+import base64
+import dataclasses
+import hashlib
+import heapq
+import html
+import json
+import string
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from songbloom import audio
+from songbloom.errors import SongBloomError, UsageError
+from songbloom.files import write_text
+from songbloom.manifest import Track
+from songbloom.stages import picture, sound
+from songbloom.stages.summary import (
+    Summary,
+    backends,
+    described,
+    plain,
+    read_json,
+    sections,
+    tracks,
+    words,
+)
+from songbloom.units import Hz, Seconds
+
+ASSETS = Path(__file__).parents[1] / "assets" / "report"
+MAX_ROWS = 2000  # songs in the page's list; of larger datasets a sample
+MAX_DURATION: Seconds = 900.0  # longer songs are shown without picture and sound
+_SAMPLE_RATE: Hz = 24_000  # of the sound in the page: Vorbis takes about 45 kbit/s of it in mono
+_BYTES_PER_SECOND = 8_000  # and no more than this, as text
+_STEMS = ("vocals", "accompaniment")
+_DATA_MARK = "<!-- data -->"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a page is to hold: the songs named by `ids`, else `tracks` drawn evenly.
+
+    `stems` adds the sound of the vocals and the accompaniment. Past `max_bytes` songs come without
+    sound, then without pictures.
+    """
+
+    tracks: int = 12
+    ids: tuple[str, ...] = ()
+    audio: bool = True
+    stems: bool = False
+    max_bytes: int = 25_000_000
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that was written: its size, the totals, the songs shown, those without sound."""
+
+    output: Path
+    bytes: int
+    summary: Mapping[str, Any]
+    shown: tuple[str, ...]
+    silent: tuple[str, ...]
+
+
+def write_report(
+    folder: Path,
+    output: Path,
+    wish: Wish,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Report:
+    """Write the page of the dataset in `folder`.
+
+    `on_progress` hears how many songs are drawn, and of how many. `SongBloomError` where there is
+    no prepared dataset; `UsageError` for a song that is not in it.
+    """
+    folder = Path(folder)
+    prepared = read_json(folder / "prepare.json")
+    survey = Survey(wish)
+    for track in tracks(folder):
+        survey.add(track)
+    chosen = survey.chosen()
+    totals = survey.summary.to_dict(prepared.get("filters", {}))
+    page: dict[str, Any] = {
+        "name": plain(folder.resolve().name),
+        "summary": totals,
+        "backends": backends(prepared),
+        "dataset": described(folder),
+        "tracks": survey.rows(),
+        "shown": [track.id for track in chosen],
+    }
+    frame = _frame(page["name"])
+    size = len(frame) + len(_script("data", page))
+    parts: list[str] = []
+    page["shown"], silent = [], []
+    for number, track in enumerate(chosen):
+        on_progress(number, len(chosen))
+        detail = _detail(folder, prepared, track, wish, wish.max_bytes - size)
+        part = _script(f"track-{len(parts)}", detail)
+        if size + len(part) > wish.max_bytes:
+            continue
+        size += len(part)
+        parts.append(part)
+        page["shown"].append(track.id)
+        silent += [] if detail["sound"] else [track.id]
+    parts.append(_script("data", page))
+    write_text(output, frame.replace(_DATA_MARK, "\n".join(parts)))
+    return Report(output, output.stat().st_size, totals, tuple(page["shown"]), tuple(silent))
+
+
+@dataclass
+class Survey:
+    """One pass over a manifest: its totals, the songs to list, and those to show.
+
+    Which songs of a large dataset are taken follows from their ids alone, so the same dataset gives
+    the same page.
+    """
+
+    wish: Wish
+    summary: Summary = field(default_factory=Summary)
+    _listed: "_Sample" = field(default_factory=lambda: _Sample(MAX_ROWS))
+    _shown: "_Sample" = field(init=False)
+    _named: dict[str, tuple[int, Track]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._shown = _Sample(0 if self.wish.ids else self.wish.tracks)
+
+    def add(self, track: Track) -> None:
+        """See the next song."""
+        self.summary.add(track)
+        number = self.summary.songs
+        self._listed.offer(number, track, _row)
+        if track.id in self.wish.ids:
+            self._named[track.id] = (number, track)
+        elif track.duration is not None:
+            self._shown.offer(number, track, lambda track: track)
+
+    def chosen(self) -> list[Track]:
+        """The songs to show. `UsageError` for a named one that is not there."""
+        for name in self.wish.ids:
+            if name not in self._named:
+                raise UsageError(
+                    f"--track {name}: no such song in the manifest",
+                    "See their ids: songbloom manifest show DATA",
+                )
+        named = [self._named[name][1] for name in dict.fromkeys(self.wish.ids)]
+        return named or [track for _, track in self._shown.items()]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The list in the manifest's order; the songs that are shown are in it."""
+        found = dict(self._listed.items())
+        for number, track in (*self._shown.items(), *self._named.values()):
+            found.setdefault(number, _row(track))
+        return [found[number] for number in sorted(found)]
+
+
+class _Sample:
+    """As many things as wanted, those whose songs' ids have the lowest hashes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._heap: list[tuple[int, int, Any]] = []
+
+    def offer(self, number: int, track: Track, make: Callable[[Track], Any]) -> None:
+        """Take what `make` makes of a song, if it is among the lowest so far."""
+        digest = hashlib.sha256(track.id.encode("utf-8", "surrogatepass")).digest()
+        low = -int.from_bytes(digest[:8], "big")
+        if len(self._heap) < self._size:
+            heapq.heappush(self._heap, (low, number, make(track)))
+        elif self._heap and low > self._heap[0][0]:
+            heapq.heapreplace(self._heap, (low, number, make(track)))
+
+    def items(self) -> list[tuple[int, Any]]:
+        """(number, thing), in order of the numbers."""
+        return sorted(((number, thing) for _, number, thing in self._heap), key=lambda i: i[0])
+
+
+def _row(track: Track) -> dict[str, Any]:
+    """What the list says of a song."""
+    results = track.results
+    heard = [word["confidence"] for word in words(track) if word.get("confidence") is not None]
+    return {
+        "id": track.id,
+        "title": track.title,
+        "artist": track.artist,
+        "language": track.language,
+        "duration": track.duration,
+        "state": track.state,
+        "stage": track.stage,
+        "reason": track.reason,
+        "matched": results.get("align", {}).get("matched"),
+        "confidence": round(sum(heard) / len(heard), 4) if heard else None,
+        "voice": results.get("separate", {}).get("voice"),
+        "level": results.get("ingest", {}).get("rms_dbfs"),
+    }
+
+
+def _detail(
+    folder: Path, prepared: Mapping[str, Any], track: Track, wish: Wish, room: int
+) -> dict[str, Any]:
+    """All that the page knows of a song, with pictures and sound that fit in `room` bytes."""
+    aligned = track.results.get("align", {})
+    detail: dict[str, Any] = {
+        "about": {
+            name: getattr(track, name)
+            for name in ("audio", "lyrics", "year", "licence", "source")
+            if getattr(track, name)
+        },
+        "decisions": [dataclasses.asdict(decision) for decision in track.decisions],
+        "results": {
+            stage: {k: v for k, v in fields.items() if not isinstance(v, list | dict)}
+            for stage, fields in track.results.items()
+        },
+        "sections": sections(track),
+        "tags": [section.get("tag", "") for section in aligned.get("sections") or ()],
+        "lines": aligned.get("lines") or [],
+        "beats": track.results.get("structure", {}).get("beats") or [],
+        "duration": track.duration,
+        "image": None,
+        "peaks": {},
+        "sound": {},
+        "note": "",
+    }
+    heard = _heard(folder, prepared, track)
+    if not heard:
+        detail["note"] = _why_unheard(track)
+        return detail
+    mono = {name: audio.to_mono(samples) for name, samples in heard.items()}
+    detail |= _pictures(mono)
+    wanted = [name for name in mono if wish.audio and (wish.stems or name == "mix")]
+    if _BYTES_PER_SECOND * (track.duration or 0.0) * len(wanted) > room:
+        detail["note"] = "Its sound is left out: the page would be larger than --max-size."
+    else:
+        detail["sound"] = {name: _base64(_vorbis(mono[name])) for name in wanted}
+    return detail
+
+
+def _heard(folder: Path, prepared: Mapping[str, Any], track: Track) -> dict[str, np.ndarray]:
+    """`mix` and the stems of a song `[channels, n]`; nothing where its file cannot be read."""
+    if track.duration is None or track.duration > MAX_DURATION:
+        return {}
+    try:
+        song = folder / str(prepared.get("songs", "")) / track.audio
+        found = {"mix": sound.read(song, _SAMPLE_RATE)}
+        if key := track.results.get("separate", {}).get("key"):
+            stems = folder / "work" / "separate" / key[:2] / key
+            found |= {
+                name: sound.read(stems / f"{name}.flac", _SAMPLE_RATE)
+                for name in _STEMS
+                if (stems / f"{name}.flac").is_file()
+            }
+    except SongBloomError:
+        return {}
+    return found
+
+
+def _why_unheard(track: Track) -> str:
+    if track.duration is None:
+        return "Its sound could not be read when it was prepared."
+    if track.duration > MAX_DURATION:
+        return f"Longer than {MAX_DURATION / 60:g} minutes: shown without picture and sound."
+    return "Its sound file is not where it was when it was prepared, or cannot be read."
+
+
+def _pictures(mono: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Spectrogram and waveforms; the loudest peak of all is 255."""
+    mix = mono["mix"][0]
+    count = picture.columns(len(mix) / _SAMPLE_RATE)
+    shapes = {name: picture.peaks(mono[name], count) for name in _STEMS if name in mono}
+    shapes = shapes or {"mix": picture.peaks(mono["mix"], count)}
+    loudest = max(max(float(shape.max()) for shape in shapes.values()), 1e-6)
+    return {
+        "image": _base64(picture.spectrogram(mix, _SAMPLE_RATE)),
+        "peaks": {
+            name: _base64((shape * (255 / loudest)).astype(np.uint8).tobytes())
+            for name, shape in shapes.items()
+        },
+    }
+
+
+def _vorbis(mono: np.ndarray) -> bytes:
+    """An Ogg Vorbis file of `[1, n]`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "sound.ogg"
+        audio.save(path, mono, _SAMPLE_RATE)
+        return path.read_bytes()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _frame(name: str) -> str:
+    """The page but for its data."""
+    parts = {asset: (ASSETS / asset).read_text("utf-8") for asset in ("report.css", "report.js")}
+    page = string.Template((ASSETS / "page.html").read_text("utf-8"))
+    return page.substitute(
+        title=html.escape(plain(name)),
+        style=parts["report.css"],
+        script=parts["report.js"],
+        data=_DATA_MARK,
+    )
+
+
+def _script(name: str, data: object) -> str:
+    """JSON inside HTML: nothing in it can end the element or begin another."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f'<script type="application/json" id="{name}">{text}</script>'
