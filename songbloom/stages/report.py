@@ -41,7 +41,7 @@ ASSETS = Path(__file__).parents[1] / "assets" / "report"
 MAX_ROWS = 2000  # songs in the page's list; of larger datasets a sample
 MAX_DURATION: Seconds = 900.0  # longer songs are shown without picture and sound
 _SAMPLE_RATE: Hz = 24_000  # of the sound in the page: Vorbis takes about 45 kbit/s of it in mono
-_BYTES_PER_SECOND = 8_000  # and no more than this, as text
+BYTES_PER_SECOND = 8_000  # and no more than this, as text
 _STEMS = ("vocals", "accompaniment")
 _DATA_MARK = "<!-- data -->"
 
@@ -237,7 +237,7 @@ def _detail(
     mono = {name: audio.to_mono(samples) for name, samples in heard.items()}
     detail |= _pictures(mono)
     wanted = [name for name in mono if wish.audio and (wish.stems or name == "mix")]
-    if _BYTES_PER_SECOND * (track.duration or 0.0) * len(wanted) > room:
+    if BYTES_PER_SECOND * (track.duration or 0.0) * len(wanted) > room:
         detail["note"] = "Its sound is left out: the page would be larger than --max-size."
     else:
         detail["sound"] = {name: _base64(_vorbis(mono[name])) for name in wanted}

@@ -219,12 +219,11 @@ def sections(track: Track) -> list[Mapping[str, Any]]:
 
 
 def _without_name(track: Track) -> str:
-    """A failure's reason without the song's own path, so that equal failures are counted as one."""
+    """A failure's reason without the song's files, so that equal failures are counted as one."""
     reason = " ".join(track.reason.split())
-    for name in (track.audio, track.lyrics, track.id):
-        if name:
-            reason = reason.replace(name, "…")
-    return reason.removeprefix("…: ")
+    for name in filter(None, (track.audio, track.lyrics)):
+        reason = reason.partition(f"{name}: ")[2] or reason.replace(name, "…")
+    return reason
 
 
 def tracks(folder: Path) -> Iterable[Track]:

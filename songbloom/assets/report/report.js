@@ -294,8 +294,8 @@ function drawLyrics() {
   const panes = [];
   let section = null;
   for (const line of song.detail.lines) {
-    if (line.section !== section) {
-      section = line.section;
+    if ((line.section ?? null) !== section) {
+      section = line.section ?? null;
       panes.push(make("h3", {}, song.detail.tags[section] || `section ${section + 1}`));
     }
     const text = make("div");
@@ -322,7 +322,6 @@ function place(element, start, end) {
 
 function drawTimeline() {
   const { detail } = song;
-  const lanes = [["ruler", "", "ruler"]];
   const parts = make("div", { class: "lane sections" });
   for (const part of detail.sections) {
     if (!song.colours.has(part.tag)) song.colours.set(part.tag, PARTS[song.colours.size % PARTS.length]);
@@ -373,7 +372,7 @@ function drawFacts(track) {
   const { detail } = song;
   if (detail.decisions.length)
     facts.append(make("h3", {}, "Filters"), table([["Filter", (row) => row.rule], ["Value", (row) => (typeof row.value === "number" ? number(row.value, 4) : row.value), true],
-      ["Limit", (row) => String(row.limit), true], ["", (row) => (row.kept ? "kept" : "rejected")]], detail.decisions));
+      ["Limit", (row) => String(row.limit), true], ["", (row) => (row.kept ? "kept" : tag("rejected"))]], detail.decisions));
   facts.append(make("h3", {}, "File"), pairs(make("dl", { class: "pairs" }), Object.entries(detail.about)));
   for (const [stage, fields] of Object.entries(detail.results)) {
     const values = Object.entries(fields).map(([key, value]) => [key, typeof value === "number" ? number(value, 4) : typeof value === "string" && value.length > 120 ? `${value.slice(0, 120)}…` : value]);
