@@ -22,6 +22,8 @@ STEMS = ("audio", "vocals", "backing")
 BYTES_PER_SECOND = 380_000  # of song: three 24-bit stereo FLAC files
 CPU_PER_SECOND = 0.13  # of song, seconds of one 2.5 GHz core
 
+MIXED = ("en", "zh")  # the languages that a mixed corpus alternates between
+
 OnProgress = Callable[[int, int, Seconds], None]  # songs done, songs in all, seconds of audio done
 
 
@@ -53,9 +55,10 @@ def plan_corpus(
     songs: int | None = None,
     hours: float | None = None,
     split: str = "train",
+    language: str = "en",
 ) -> CorpusPlan:
     """Songs, audio, disk and processor time of `make_corpus` with the same arguments."""
-    scores = list(_scores(seed, songs, hours, split))
+    scores = list(_scores(seed, songs, hours, split, language))
     missing = [score for score in scores if not is_done(song_folder(output, score.index))]
     left = sum(score.duration for score in missing)
     return CorpusPlan(
@@ -74,19 +77,21 @@ def make_corpus(
     songs: int | None = None,
     hours: float | None = None,
     split: str = "train",
+    language: str = "en",
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> CorpusReport:
     """Write `songs` songs, or as many as fill `hours`, into folders `output/song_00001` and on.
 
-    A song depends on `(seed, split, its number)` alone, so `workers` (default: one a core) changes
-    nothing, a longer corpus begins with a shorter one, and songs that are there are not made again.
-    A folder appears whole or not at all. `UsageError` when `output` holds another seed's songs,
+    `language` is "en", "zh", or "mixed": by turns, the seed says which first. A song depends on
+    `(seed, split, language, its number)` alone, so `workers` (default: one a core) changes nothing,
+    a longer corpus begins with a shorter one, and songs that are there are not made again. A folder
+    appears whole or not at all. `UsageError` when `output` holds another seed's songs,
     `MissingAssetError` without the `synth` extra.
     """
     check_installed()
-    scores = list(_scores(seed, songs, hours, split))
-    _claim(output, seed, split)
+    scores = list(_scores(seed, songs, hours, split, language))
+    _claim(output, seed, split, language)
     missing = [score for score in scores if not is_done(song_folder(output, score.index))]
     wanted = sum(score.duration for score in scores)
     seconds = wanted - sum(score.duration for score in missing)
@@ -150,7 +155,14 @@ def truth(score: Score) -> str:
     )
 
 
-def _scores(seed: int, songs: int | None, hours: float | None, split: str) -> Iterator[Score]:
+def song_language(language: str, seed: int, index: int) -> str:
+    """The language of song number `index` in a corpus of `language` "en", "zh" or "mixed"."""
+    return MIXED[(seed + index) % len(MIXED)] if language == "mixed" else language
+
+
+def _scores(
+    seed: int, songs: int | None, hours: float | None, split: str, language: str
+) -> Iterator[Score]:
     """The scores of a corpus of that size, in order."""
     if (songs is None) == (hours is None):
         raise UsageError(
@@ -163,21 +175,25 @@ def _scores(seed: int, songs: int | None, hours: float | None, split: str) -> It
     for index in itertools.count():
         if index == songs or (hours is not None and seconds >= hours * 3600):
             return
-        score = compose(seed, index, split=split)
+        score = compose(seed, index, split=split, language=song_language(language, seed, index))
         seconds += score.duration
         yield score
 
 
-def _claim(output: Path, seed: int, split: str) -> None:
-    """Refuse a folder of another seed or split: mixed, the songs would look like one corpus."""
-    for folder in sorted(Path(output).glob("song_*"))[:1]:
+def _claim(output: Path, seed: int, split: str, language: str) -> None:
+    """Refuse a folder of another seed, split or language: together they would look like one corpus.
+
+    Two songs tell one language from a mixture.
+    """
+    for folder in sorted(Path(output).glob("song_*"))[:2]:
         if not is_done(folder):
             continue
-        first = load_score(folder)
-        if (first.seed, first.split) != (seed, split):
+        there = load_score(folder)
+        expected = (seed, split, song_language(language, seed, there.index))
+        if (there.seed, there.split, there.language) != expected:
             raise UsageError(
-                f"{output}: holds songs of seed {first.seed}, split {first.split}; "
-                f"not of seed {seed}, split {split}",
+                f"{output}: holds songs of seed {there.seed}, split {there.split}, language "
+                f"{there.language}; not of seed {seed}, split {split}, language {language}",
                 "Choose another folder with -o.",
             )
 
@@ -205,7 +221,8 @@ def _drain(
     """Keep two songs a worker queued: a full queue of a large corpus would hold every score."""
     waiting: set[Future[Seconds]] = set()
     for score in scores:
-        waiting.add(pool.submit(_make_one, str(output), score.seed, score.index, score.split))
+        song = (score.seed, score.index, score.split, score.language)
+        waiting.add(pool.submit(_make_one, str(output), *song))
         while len(waiting) >= 2 * workers:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
@@ -214,7 +231,7 @@ def _drain(
         yield from (future.result() for future in done)
 
 
-def _make_one(output: str, seed: int, index: int, split: str) -> Seconds:
-    score = compose(seed, index, split=split)
+def _make_one(output: str, seed: int, index: int, split: str, language: str) -> Seconds:
+    score = compose(seed, index, split=split, language=language)
     write_song(song_folder(Path(output), index), score)
     return score.duration

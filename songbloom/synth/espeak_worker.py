@@ -63,6 +63,8 @@ class Speaker:
         if self.sample_rate <= 0:
             raise RuntimeError(f"espeak-ng cannot start with the data in {data}")
         self._library.espeak_SetSynthCallback(self._callback)
+        # The breath of some voices is random, and seeded with the clock.
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))
 
     def speak(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answer one request."""

@@ -12,10 +12,10 @@ from typing import Any
 
 from songbloom.errors import UsageError
 from songbloom.lyrics.lexicon import lookup
-from songbloom.synth import harmony, melody
+from songbloom.synth import harmony, mandarin, mandarin_lyrics, melody
 from songbloom.synth.lyrics import UNSEEN_SHARE, write_line
 from songbloom.synth.syllables import CONSONANT_SECONDS, Syllable, base, is_vowel, syllables
-from songbloom.synth.voices import TEST_VOICES, VOICES, Voice
+from songbloom.synth.voices import BY_LANGUAGE, BY_NAME, Voice
 from songbloom.units import Seconds
 
 FORMAT = 1  # of truth.json
@@ -28,7 +28,10 @@ CONSONANT_SHARE = 0.5  # of the time between two vowel onsets, at most
 
 @dataclass(frozen=True)
 class Phone:
-    """A sung phone: ARPAbet with stress, the MIDI note it is sung on, its word's index."""
+    """A sung phone: ARPAbet with stress, the MIDI note it is sung on, its word's index.
+
+    Mandarin has the nearest ARPAbet phones, as `synth.mandarin` says.
+    """
 
     symbol: str
     start: Seconds
@@ -39,7 +42,7 @@ class Phone:
 
 @dataclass(frozen=True)
 class Word:
-    """A sung word as written, with its line's index."""
+    """A sung word as written, with its line's index; in Mandarin a character."""
 
     text: str
     start: Seconds
@@ -167,42 +170,43 @@ def compose(
     num_lines: int | None = None,
     voice: str | None = None,
     unseen_share: float | None = None,
+    language: str = "en",
 ) -> Score:
-    """Song number `index` of the endless list that `seed` names.
+    """Song number `index` of the endless list that `seed` and `language` ("en" or "zh") name.
 
     `split` "test" sings partly unseen words in a voice that training never has; `num_lines` (1-8)
-    and `voice` (a name in `voices`) override the draw, `unseen_share` (0-1) the share of held-out
-    content words. `UsageError` for anything else.
+    and `voice` (one of the language's in `voices`) override the draw, `unseen_share` (0-1) the
+    share of held-out content words. `UsageError` for anything else.
     """
-    _check(split, num_lines, voice)
-    rng = random.Random(f"songbloom {split} {seed} {index}")
+    _check(split, num_lines, voice, language)
+    list_name = "songbloom" if language == "en" else f"songbloom {language}"
+    rng = random.Random(f"{list_name} {split} {seed} {index}")
     share = unseen_share if unseen_share is not None else UNSEEN_SHARE * (split == "test")
-    song = _Composer(rng, _choose_voice(rng, split, voice))
+    drawn = rng.choice(BY_LANGUAGE[language][split])
+    song = _Composer(rng, BY_NAME[voice] if voice else drawn, language)
     song.lines(num_lines, share)
     return song.score(seed, index, split)
 
 
-def _check(split: str, num_lines: int | None, voice: str | None) -> None:
+def _check(split: str, num_lines: int | None, voice: str | None, language: str) -> None:
     if split not in SPLITS:
         raise UsageError(f"split: '{split}' is not one of {', '.join(SPLITS)}")
+    if language not in BY_LANGUAGE:
+        raise UsageError(f"language: '{language}' is not one of {', '.join(BY_LANGUAGE)}")
     if num_lines is not None and not 1 <= num_lines <= MAX_LINES:
         raise UsageError(f"num_lines: {num_lines} is not between 1 and {MAX_LINES}")
-    names = [known.name for known in VOICES + TEST_VOICES]
+    names = [known.name for voices in BY_LANGUAGE[language].values() for known in voices]
     if voice is not None and voice not in names:
         raise UsageError(f"voice: '{voice}' is not one of {', '.join(names)}")
-
-
-def _choose_voice(rng: random.Random, split: str, name: str | None) -> Voice:
-    drawn = rng.choice(VOICES if split == "train" else TEST_VOICES)
-    return next((known for known in VOICES + TEST_VOICES if known.name == name), drawn)
 
 
 class _Composer:
     """The song's state while it is written, first in beats, then in seconds."""
 
-    def __init__(self, rng: random.Random, voice: Voice) -> None:
+    def __init__(self, rng: random.Random, voice: Voice, language: str) -> None:
         self.rng = rng
         self.voice = voice
+        self.language = language
         self.tempo = float(rng.randint(80, 132))
         self.meter = 3 if rng.random() < 0.12 else 4
         self.key = rng.randrange(12)
@@ -237,8 +241,8 @@ class _Composer:
         duration = bar * self.bar
         beats = [Beat(n * self.beat, n % self.meter + 1) for n in range(bar * self.meter)]
         return Score(
-            seed, index, split, "en", duration, self.tempo, self.meter, self.key, self.mode,
-            self.voice.name, self.rng.randrange(1 << 31), self._programs(),
+            seed, index, split, self.language, duration, self.tempo, self.meter, self.key,
+            self.mode, self.voice.name, self.rng.randrange(1 << 31), self._programs(),
             tuple(self.sections), tuple(self.placed), tuple(self.words),
             tuple(self.phones), tuple(self.notes), tuple(self.chords), tuple(beats),
         )  # fmt: skip
@@ -252,14 +256,22 @@ class _Composer:
         return programs
 
     def _line(self, unseen_share: float) -> _SungLine:
-        words = write_line(self.rng, unseen_share=unseen_share)
-        spoken = [lookup(word) or () for word in words]
-        split = tuple(tuple(syllables(phones)) for phones in spoken)
+        words, split = self._words(unseen_share)
         lengths = melody.rhythm(self.rng, sum(map(len, split)), self.tempo, self.meter)
         offset = self.rng.choice((0.5, 0.5, 1.0, 1.0, 1.5))
         rest = 0.5 if self.beat > 0.55 else 1.0  # room for breath and the next line's consonants
         num_bars = -int(-(offset + sum(lengths) + rest - 0.5) // self.meter)
         return _SungLine(words, split, offset, tuple(lengths), num_bars)
+
+    def _words(
+        self, unseen_share: float
+    ) -> tuple[tuple[str, ...], tuple[tuple[Syllable, ...], ...]]:
+        """The words of a new line and each one's syllables."""
+        if self.language == "zh":
+            text = "".join(mandarin_lyrics.write_line(self.rng, unseen_share=unseen_share))
+            return tuple(text), tuple((syllable,) for syllable in mandarin.syllables(text))
+        words = write_line(self.rng, unseen_share=unseen_share)
+        return words, tuple(tuple(syllables(lookup(word) or ())) for word in words)
 
     def _form(self) -> list[tuple[str, list[_SungLine], int]]:
         """Sections as (tag, lines, bars)."""
@@ -311,7 +323,8 @@ class _Composer:
             own = [phone for phone in self.phones[begin:] if phone.word == first_word + i]
             self.words.append(Word(text, own[0].start, own[-1].end, len(self.placed)))
         start, end = self.phones[begin].start, self.phones[-1].end
-        self.placed.append(Line(" ".join(line.words), start, end, section))
+        text = ("" if self.language == "zh" else " ").join(line.words)
+        self.placed.append(Line(text, start, end, section))
 
     def _melody(self, starts: list[float], shape: list[float]) -> list[int]:
         under = [self.chords[int(start / self.meter)] for start in starts]

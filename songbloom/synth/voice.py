@@ -17,6 +17,7 @@ import numpy as np
 import soxr
 
 from songbloom.errors import MissingAssetError, SongBloomError
+from songbloom.synth import mandarin
 from songbloom.synth.score import Line, Phone, Score
 from songbloom.synth.syllables import BURSTS, UNVOICED, base, is_vowel
 from songbloom.synth.voices import BY_NAME, Voice
@@ -77,10 +78,20 @@ class Speaker:
 
     def say(self, voice: Voice, phones: tuple[Phone, ...]) -> Spoken:
         """Speak `phones` on one pitch. `SongBloomError` when espeak-ng fails."""
+        samples, rate, events = self._speak(voice, mnemonics(phones))
+        return Spoken(samples, rate, _spans(phones, events, len(samples) / rate))
+
+    def say_mandarin(self, voice: Voice, text: str) -> Spoken:
+        """Speak a line of Chinese characters on one pitch. `SongBloomError` as `say`."""
+        samples, rate, events = self._speak(voice, mandarin.pinyin(text))
+        return Spoken(samples, rate, mandarin.spans(mandarin.syllables(text), events))
+
+    def _speak(self, voice: Voice, text: str) -> tuple[np.ndarray, int, list[tuple[str, float]]]:
+        """Samples, their rate, and when each phoneme begins, in seconds."""
         answer = self._ask(
             {
                 "voice": voice.espeak,
-                "text": mnemonics(phones),
+                "text": text,
                 "rate": SPEAKING_RATE,
                 "pitch": 50,
                 "range": 0,
@@ -88,8 +99,7 @@ class Speaker:
         )
         samples = np.frombuffer(base64.b64decode(answer["samples"]), dtype="<i2") / 32768.0
         rate = answer["sample_rate"]
-        events = [(name, sample / rate) for name, sample in answer["phonemes"]]
-        return Spoken(samples, rate, _spans(phones, events, len(samples) / rate))
+        return samples, rate, [(name, sample / rate) for name, sample in answer["phonemes"]]
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._process.stdin and self._process.stdout
@@ -143,7 +153,10 @@ def sing(score: Score) -> np.ndarray:
         for number in range(len(score.lines))
     ]
     with Speaker() as speaker:
-        spoken = [speaker.say(voice, phones) for phones in lines]
+        if score.language == "zh":
+            spoken = [speaker.say_mandarin(voice, line.text) for line in score.lines]
+        else:
+            spoken = [speaker.say(voice, phones) for phones in lines]
     out = np.zeros(round(score.duration * SAMPLE_RATE), dtype=np.float64)
     for line, phones, source in zip(score.lines, lines, spoken, strict=True):
         wave = _sing_line(score, line, phones, voice, source)

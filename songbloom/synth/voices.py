@@ -1,4 +1,4 @@
-"""The singers: espeak-ng voices that stay intelligible, each with its range."""
+"""The singers of each language: espeak-ng voices that stay intelligible, each with its range."""
 
 from dataclasses import dataclass
 
@@ -28,4 +28,20 @@ VOICES = (
     Voice("oak", "en+m1", 45, 62),
 )
 TEST_VOICES = (Voice("yew", "en-us", 52, 69, 1.1),)
-BY_NAME = {voice.name: voice for voice in VOICES + TEST_VOICES}
+MANDARIN_VOICES = (
+    Voice("song", "cmn-latn-pinyin", 47, 64),
+    Voice("zhu", "cmn-latn-pinyin+m3", 45, 62),
+    Voice("lan", "cmn-latn-pinyin", 57, 74, 1.16),
+    Voice("mei", "cmn-latn-pinyin+f2", 56, 73),
+)
+MANDARIN_TEST_VOICES = (Voice("liu", "cmn-latn-pinyin", 52, 69, 1.1),)
+BY_LANGUAGE = {
+    "en": {"train": VOICES, "test": TEST_VOICES},
+    "zh": {"train": MANDARIN_VOICES, "test": MANDARIN_TEST_VOICES},
+}
+BY_NAME = {
+    voice.name: voice
+    for splits in BY_LANGUAGE.values()
+    for voices in splits.values()
+    for voice in voices
+}
