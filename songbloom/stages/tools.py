@@ -5,7 +5,6 @@ environment, or in this process where the tool is installed here. Torch-free.
 """
 
 import contextlib
-import importlib.metadata
 import itertools
 import json
 import os
@@ -19,14 +18,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from songbloom.errors import MissingAssetError, SongBloomError
+from songbloom.errors import SongBloomError
 from songbloom.stages import tool_worker
+from songbloom.stages.tools_environment import STUBS, imports_here, python
 from songbloom.units import Seconds
 
-PYTHON_VARIABLE = "SONGBLOOM_TOOLS_PYTHON"
 LOAD_TIMEOUT: Seconds = 900.0  # gigabytes from a slow disk
 FOLDER = Path(__file__).parent
-STUBS = FOLDER.parent / "assets" / "tools" / "stubs"
 _LAST_WORDS = 4096  # bytes of a worker's stderr that an error may quote
 
 
@@ -117,43 +115,6 @@ class Tool:
             answer["hint"] or f"Type: songbloom tools check {self.name}",
             kind=answer["kind"],
         )
-
-
-def imports_here(name: str) -> bool:
-    """Whether this Python has the tool, so that it needs no other."""
-    if os.environ.get(PYTHON_VARIABLE):
-        return False
-    try:
-        return bool(importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return False
-
-
-def python(name: str = "NAME") -> Path:
-    """The Python that has tool `name`: what $SONGBLOOM_TOOLS_PYTHON names, else our environment's.
-
-    `MissingAssetError` says how to make it.
-    """
-    named = os.environ.get(PYTHON_VARIABLE)
-    path = Path(named).expanduser() if named else environment_folder() / "bin" / "python"
-    if path.is_file():
-        return path
-    if named:
-        raise MissingAssetError(
-            f"{PYTHON_VARIABLE}={named}: no such program",
-            "Let it name the Python of an environment with the tool, or unset it.",
-        )
-    raise MissingAssetError(
-        f"{name}: not installed (it lives in a Python environment of its own)",
-        f"Type: songbloom tools install {name}",
-    )
-
-
-def environment_folder() -> Path:
-    """Where `install` makes the environment: `songbloom/tools` in the user's data folder."""
-    import platformdirs  # not needed by most commands
-
-    return platformdirs.user_data_path("songbloom", appauthor=False) / "tools"
 
 
 class _Ended(Exception):
