@@ -7,14 +7,15 @@ songs tokenized with one mean nothing to a model trained on another: hence the h
 Mini-batch k-means after Sculley 2010 ("Web-scale k-means clustering"): a step rounds a batch and
 moves each centroid towards the mean of its frames, by their share of all frames it ever had. Ours
 rather than scikit-learn's `MiniBatchKMeans`, whose steps are the same (a test holds them together):
-its state between steps is private, so that a killed fit could not go on, and it knows no GPU.
+its state between steps is private, so that a killed fit could not go on, and it knows no GPU. Its
+k-means++ finds the first centroids, in a sample of four frames a code.
 
 * Frames are one long stream, whatever files they lie in. A pass goes over its blocks of 64 frames
   (2.56 s) in an order drawn from the seed. So the same frames cut into other files give the same
   bytes (on one device and number of threads; across those, sums round differently).
-* A code that no frame fell to for a while is dead: it moves to a frame of the batch, the likelier
-  the worse that frame fits its own code (as k-means++ seeds), and starts to count anew. The last
-  quarter of the steps does without, so that all codes settle.
+* A code that no frame fell to for a while is dead: it moves to a frame of that while, drawn by how
+  badly it fitted its code (as k-means++ seeds), and counts anew. The last quarter of the steps does
+  without, so that all codes settle.
 * A last pass counts how many frames each code gets, and how far off they are.
 
 Shapes: K codes, D dim, N frames, n frames of a batch.
@@ -35,7 +36,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from songbloom.errors import SongBloomError, UsageError
+from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.files import atomic_path
 from songbloom.units import FRAME_RATE
 
@@ -45,7 +46,7 @@ NORMALISATIONS = ("none", "unit")
 _KEY = "songbloom-codebook"  # one entry of metadata: safetensors writes several in any order
 _ROWS = 1024  # frames compared with all centroids at once, always so many: see `nearest`
 _SAVE_EVERY = 20  # steps
-_RESEED_AFTER = 10  # frames a code, on average, before one without any counts as dead
+_ROUND = 100  # frames a code, on average, before one without any counts as dead; or a pass
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -73,7 +74,7 @@ class Codebook:
     centroids: np.ndarray
     counts: np.ndarray
     source: Source = Source()
-    error: float = math.nan
+    error: float | None = None
     seed: int = 0
     passes: int = 0
 
@@ -136,7 +137,7 @@ class Usage:
 
     `entropy` in bits, `entropy_share` of log2 K; `top1_share` of the commonest code; `chance` is
     ln K, the loss in nats of a model that knows nothing; `error` as a share of the frames' variance
-    (NaN where only tokens are known).
+    (None where only tokens are known).
     """
 
     frames: int
@@ -146,10 +147,10 @@ class Usage:
     entropy_share: float
     top1_share: float
     chance: float
-    error: float = math.nan
+    error: float | None = None
 
 
-def usage(counts: np.ndarray, error: float = math.nan) -> Usage:
+def usage(counts: np.ndarray, error: float | None = None) -> Usage:
     """What frames by code `[K]` say of a codebook."""
     frames, size = int(counts.sum()), len(counts)
     share = counts[counts > 0] / max(frames, 1)
@@ -235,12 +236,18 @@ class Plan:
 
 @dataclass
 class _State:
-    """A fit under way: `hits` `[K]` frames since codes were last looked at, `since` in all."""
+    """A fit under way. Since dead codes were last moved: `hits` `[K]`, frames by code, and up to K
+    frames that fitted badly, `misfits` `[m, D]`, with `keys` `[m]` that rise."""
 
     step: int
     centroids: np.ndarray
     counts: np.ndarray
     hits: np.ndarray
+    keys: np.ndarray
+    misfits: np.ndarray
+
+
+_STATE = ("centroids", "counts", "hits", "keys", "misfits")
 
 
 def fit(
@@ -266,9 +273,9 @@ def fit(
             f"Give more music, or --size {max(2, len(stream) // 100)}.",
         )
     keep = output.with_name(f".{output.name}.fit.safetensors")
-    first = _first(stream, plan, source)
-    run = _digest(first.centroids, [dataclasses.asdict(plan), dataclasses.asdict(source)], stream)
-    state = _resume(keep, run) or first
+    sample = _sample(stream, plan, source)
+    run = _digest(sample, [dataclasses.asdict(plan), dataclasses.asdict(source), len(stream)])
+    state = _resume(keep, run) or _first(sample, plan)
     steps = plan.steps(len(stream))
     while state.step < steps:
         event = _advance(state, stream, plan, source, device)
@@ -333,13 +340,30 @@ def nearest(
     return np.concatenate(tokens), np.concatenate(distances)
 
 
-def _first(stream: Stream, plan: Plan, source: Source) -> _State:
-    """Centroids are frames drawn from all over the stream."""
+def _sample(stream: Stream, plan: Plan, source: Source) -> np.ndarray:
+    """Frames drawn from all over the stream, four a code."""
     rng = np.random.default_rng([plan.seed, 0])
-    chosen = np.sort(rng.choice(len(stream), plan.size, replace=False))
+    chosen = np.sort(rng.choice(len(stream), min(4 * plan.size, len(stream)), replace=False))
     rows = np.concatenate([stream.rows(int(i), int(i) + 1) for i in chosen])
-    zeros = np.zeros(plan.size, np.int64)
-    return _State(0, prepared(rows, source.normalise), zeros, zeros.copy())
+    return prepared(rows, source.normalise)
+
+
+def _first(sample: np.ndarray, plan: Plan) -> _State:
+    """Centroids are frames of the sample, far apart (k-means++)."""
+    try:
+        from sklearn.cluster import kmeans_plusplus
+    except ImportError as error:
+        raise MissingAssetError(
+            "Fitting a codebook needs scikit-learn, which is not installed",
+            "Type: pip install 'songbloom[prepare]'",
+        ) from error
+    seed = int(np.random.default_rng([plan.seed, 3]).integers(2**32))
+    return _started(kmeans_plusplus(sample, plan.size, random_state=seed)[0])
+
+
+def _started(centroids: np.ndarray) -> _State:
+    zeros = np.zeros(len(centroids), np.int64)
+    return _State(0, centroids, zeros, zeros.copy(), np.zeros(0), centroids[:0].copy())
 
 
 def _advance(
@@ -351,13 +375,13 @@ def _advance(
     got = np.bincount(tokens, minlength=plan.size)
     _move(state, rows, tokens, got)
     state.hits += got
+    _remember(state, rows, distances, np.random.default_rng([plan.seed, 2, state.step]))
     reseeded = 0
-    settling = state.step >= plan.steps(len(stream)) * 3 // 4
-    if not settling and state.hits.sum() >= min(_RESEED_AFTER * plan.size, len(stream)):
-        reseeded = _reseed(
-            state, rows, distances, np.random.default_rng([plan.seed, 2, state.step])
-        )
+    if state.hits.sum() >= min(_ROUND * plan.size, len(stream)):
+        settling = state.step >= plan.steps(len(stream)) * 3 // 4
+        reseeded = 0 if settling else _reseed(state)
         state.hits[:] = 0
+        state.keys, state.misfits = state.keys[:0], state.misfits[:0]
     state.step += 1
     return {"error": float(distances.mean()), "reseeded": reseeded}
 
@@ -374,18 +398,25 @@ def _move(state: _State, rows: np.ndarray, tokens: np.ndarray, got: np.ndarray) 
     state.centroids[used] += weight * (means - state.centroids[used])
 
 
-def _reseed(
+def _remember(
     state: _State, rows: np.ndarray, distances: np.ndarray, rng: np.random.Generator
-) -> int:
-    """Move dead codes to frames that fit badly; how many were moved."""
-    dead = np.flatnonzero(state.hits == 0)
-    far = np.flatnonzero(distances > 0)
-    dead = dead[: len(far)]
-    if not len(dead):
-        return 0
-    odds = distances[far].astype(np.float64)
-    chosen = rng.choice(far, len(dead), replace=False, p=odds / odds.sum())
-    state.centroids[dead] = rows[chosen]
+) -> None:
+    """Draw misfits from the stream as it passes, by their squared distances, none twice.
+
+    Efraimidis and Spirakis 2006: those with the smallest of exponential draws over weights.
+    """
+    keys = rng.exponential(size=len(rows)) / np.maximum(distances.astype(np.float64), 1e-30)
+    best = np.argsort(keys, kind="stable")[: len(state.centroids)]
+    keys = np.concatenate([state.keys, keys[best]])
+    misfits = np.concatenate([state.misfits, rows[best]])
+    order = np.argsort(keys, kind="stable")[: len(state.centroids)]
+    state.keys, state.misfits = keys[order], misfits[order]
+
+
+def _reseed(state: _State) -> int:
+    """Move dead codes to misfits; how many were moved."""
+    dead = np.flatnonzero(state.hits == 0)[: len(state.misfits)]
+    state.centroids[dead] = state.misfits[: len(dead)]
     state.counts[dead] = 0
     return len(dead)
 
@@ -403,14 +434,14 @@ def _blocks(frames: int) -> int:
     return math.ceil(frames / BLOCK)
 
 
-def _digest(centroids: np.ndarray, settings: object, stream: Stream) -> str:
-    digest = hashlib.sha256(json.dumps([settings, len(stream)], sort_keys=True).encode())
-    digest.update(centroids.tobytes())
+def _digest(sample: np.ndarray, settings: object) -> str:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(sample.tobytes())
     return digest.hexdigest()
 
 
 def _keep(state: _State, path: Path, run: str) -> None:
-    tensors = {"centroids": state.centroids, "counts": state.counts, "hits": state.hits}
+    tensors = {name: np.ascontiguousarray(getattr(state, name)) for name in _STATE}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps({"step": state.step, "run": run})})
 
@@ -422,7 +453,7 @@ def _resume(path: Path, run: str) -> _State | None:
             about = json.loads((file.metadata() or {})[_KEY])
             if about["run"] != run:
                 return None
-            state = [file.get_tensor(name) for name in ("centroids", "counts", "hits")]
+            state = [file.get_tensor(name) for name in _STATE]
             return _State(about["step"], *state)
     except (OSError, SafetensorError, ValueError, KeyError):
         return None
@@ -459,3 +490,20 @@ def _mapped(path: Path) -> np.ndarray:
 def hours(frames: int) -> float:
     """Hours of music that so many frames stand for."""
     return frames / FRAME_RATE / 3600
+
+
+def count_dataset(folder: Path, book: Codebook) -> np.ndarray:
+    """Frames by code `[K]` of a training set. `SongBloomError` for another codebook's."""
+    from songbloom.data.shards import open_shards
+
+    shards = open_shards(folder)
+    theirs = shards.info.header.codebook_hash
+    if theirs != book.hash:
+        raise SongBloomError(
+            f"{folder}: its tokens are of the codebook {theirs[:12]}, not of {book.hash[:12]}",
+            "Name the codebook that the set was prepared with.",
+        )
+    counts = np.zeros(book.size, np.int64)
+    for number in range(len(shards)):
+        counts += np.bincount(shards.read(number).sketch, minlength=book.size)
+    return counts

@@ -30,6 +30,7 @@ MUQ_LICENCE = "CC-BY-NC 4.0 (MuQ's released weights)"
 # depends on sound at most 25 s off.
 _KEPT: Frames = 500
 _MARGIN: Frames = 125
+WINDOWS = f"{_KEPT}+{_MARGIN}"
 _SHORTEST: Frames = 25  # what is shorter is filled up with silence: the spectra's windows need it
 
 
@@ -44,7 +45,7 @@ def backend(settings: PrepareConfig) -> Backend:
         return Backend("seedling", why, identity, codecs.licence(codecs.SEEDLING))
     _require_muq(settings)
     book = Codebook.load(Path(str(codebook)).expanduser())
-    identity = {"codebook_hash": book.hash, "windows": f"{_KEPT}+{_MARGIN}"}
+    identity = {"codebook_hash": book.hash, "windows": WINDOWS}
     why = "asked for" if wanted == "muq" else "its model and a codebook are named"
     return Backend("muq", why, identity, MUQ_LICENCE)
 
