@@ -10,6 +10,7 @@ import base64
 
 import numpy as np
 import soxr
+from scipy import fft
 from scipy.ndimage import maximum_filter
 
 from songbloom.units import Hz
@@ -17,13 +18,14 @@ from songbloom.units import Hz
 VERSION = 1
 HASHES = 128
 _RATE: Hz = 8000
-_WINDOW, _HOP = 1024, 256  # samples: 128 ms, 32 ms
+_WINDOW, _HOP = 1024, 128  # samples: 128 ms, 16 ms
 _BINS = slice(8, 320)  # 60 Hz to 2.5 kHz
-_NEIGHBOURHOOD = (19, 15)  # bins, frames: a peak is the highest in so many
+_NEIGHBOURHOOD = (31, 61)  # bins and frames, 240 Hz and 1 s: a peak is the highest in so many
 _FLOOR = 60.0  # dB below the loudest of a piece
-_PIECE = 1024 * _HOP  # samples looked at together: 33 s
-_NEXT = 5  # peaks that each is paired with
-_MAX_DT = 63  # frames
+_SILENT = -60.0  # dB, of a piece's loudest bin
+_PIECE = 2048 * _HOP  # samples looked at together: 33 s
+_NEXT = 4  # peaks that each is paired with
+_STEP, _STEPS = 6, 40  # frames that count as the same distance in time; how many such distances
 
 
 class Fingerprint:
@@ -75,19 +77,18 @@ def similarity(a: str, b: str) -> float:
 def _pairs(samples: np.ndarray) -> np.ndarray:
     """Distinct hashes of the pairs of peaks in a piece, uint32."""
     frames = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::_HOP]
-    spectrum = np.abs(np.fft.rfft(frames * np.hanning(_WINDOW).astype(np.float32), axis=1))
+    spectrum = np.abs(fft.rfft(frames * np.hanning(_WINDOW).astype(np.float32), axis=1))
     level = 20 * np.log10(spectrum[:, _BINS].T + 1e-9).astype(np.float32)
     top = level.max()
-    if top < -60.0:
+    if top < _SILENT:
         return np.zeros(0, dtype=np.uint32)
     peaks = (maximum_filter(level, _NEIGHBOURHOOD) == level) & (level > top - _FLOOR)
     times, bins = np.nonzero(peaks.T)
     found = []
     for step in range(1, _NEXT + 1):
-        dt = times[step:] - times[:-step]
-        near = (dt > 0) & (dt <= _MAX_DT)
-        first, second = bins[:-step][near], bins[step:][near]
-        found.append(first * (1 << 15) + second * (1 << 6) + dt[near])
+        steps = (times[step:] - times[:-step]) // _STEP
+        near = steps < _STEPS
+        found.append((bins[:-step] * 512 + bins[step:])[near] * _STEPS + steps[near])
     return np.unique(np.concatenate(found)).astype(np.uint32)
 
 
