@@ -7,10 +7,10 @@ a module, under the same rule, with
     load(options) -> model                    once
     call(model, command, arguments) -> dict   for each item
 
-A request is `{"id", "command", "arguments"}`, and `load` is the first command. The answer is
-`{"id", "ok": true, "result"}` or `{"id", "ok": false, "kind", "error", "hint"}`, `kind` being the
-exception's class and `hint` its attribute of that name. An array in arguments or result stands as
-`{"npy": path}`, a file in FOLDER that its reader removes.
+A request is `{"command", "arguments"}`, and `load` is the first command. The answer, which comes
+before the next request, is `{"ok": true, "result"}` or `{"ok": false, "kind", "error", "hint"}`,
+`kind` being the exception's class and `hint` its attribute of that name. An array in arguments or
+result stands as `{"npy": path}`, a file in FOLDER that its reader removes.
 """
 
 import importlib.util
@@ -40,12 +40,11 @@ class Server:
         request = json.loads(line)
         try:
             result = self._do(request["command"], unpack(request["arguments"]))
-            packed = pack(result, self._folder, f"answer-{request['id']}")
-            return json.dumps({"id": request["id"], "ok": True, "result": packed}, default=_plain)
+            packed = pack(result, self._folder, "answer")
+            return json.dumps({"ok": True, "result": packed}, default=_plain)
         except Exception as error:
             told = {"kind": type(error).__name__, "error": str(error) or repr(error)}
-            hint = str(getattr(error, "hint", ""))
-            return json.dumps({"id": request["id"], "ok": False, **told, "hint": hint})
+            return json.dumps({"ok": False, **told, "hint": str(getattr(error, "hint", ""))})
 
     def _do(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if command == "load":

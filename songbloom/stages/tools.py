@@ -1,11 +1,10 @@
-"""Tools whose pins cannot live beside ours: a Python of their own, and a worker that serves one.
+"""Tools whose pins cannot live beside ours, served by a worker in a Python of their own.
 
-`Tool` speaks to a module `tool_NAME.py` of this folder, served by `tool_worker.py` in the tools
+`Tool` speaks to a module `tool_NAME.py` of this folder, which `tool_worker.py` serves in the tools
 environment, or in this process where the tool is installed here. Torch-free.
 """
 
 import contextlib
-import itertools
 import json
 import os
 import shutil
@@ -15,17 +14,28 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from songbloom.errors import SongBloomError
+from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.stages import tool_worker
-from songbloom.stages.tools_environment import STUBS, imports_here, python
+from songbloom.stages.tools_environment import STUBS, TOOLS, imports_here, python
 from songbloom.units import Seconds
 
 LOAD_TIMEOUT: Seconds = 900.0  # gigabytes from a slow disk
 FOLDER = Path(__file__).parent
-_LAST_WORDS = 4096  # bytes of a worker's stderr that an error may quote
+_LAST_WORDS = 4096  # bytes of a worker's stderr that are kept
+_QUOTED_LINES = 3  # of which an error quotes these
+# One thread, so that results do not depend on cores; no network, so that nothing is fetched or
+# told (pyannote counts its users) without a word.
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "PYANNOTE_METRICS_ENABLED": "0",
+}
 
 
 class ToolError(SongBloomError):
@@ -43,22 +53,21 @@ class Tool:
     """A tool with its model loaded, for one item after another.
 
     The model is loaded by `start`, which `with` and the first `call` do. A worker that takes longer
-    than `timeout` seconds over a call, or dies, is ended, and the next call starts another.
-    `options` is what `tool_NAME.load` takes.
+    than `timeout` seconds over a call, or dies, is ended, and the next call starts another; in this
+    process nothing can be ended. `options` is what the tool's `load` takes.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any], *, timeout: Seconds) -> None:
         self.name = name
         self._options = dict(options)
         self._timeout = timeout
-        self._python = None if imports_here(name) else python(name)
-        self._numbers = itertools.count(1)
+        self._program = None if imports_here(name) else python(name)
         self._worker: _Worker | _Here | None = None
 
     @property
     def where(self) -> str:
         """Where the tool works, in words."""
-        return "in this process" if self._python is None else f"by {self._python}"
+        return "in this process" if self._program is None else f"by {self._program}"
 
     def __enter__(self) -> "Tool":
         self.start()
@@ -72,9 +81,13 @@ class Tool:
         if self._worker is not None:
             return
         file = FOLDER / f"tool_{self.name.replace('-', '_')}.py"
-        self._worker = _Here(file) if self._python is None else _Worker(self._python, file)
+        self._worker = (
+            _Here(self.name, file)
+            if self._program is None
+            else _Worker(self.name, file, self._program)
+        )
         try:
-            self._ask("load", self._options, max(self._timeout, LOAD_TIMEOUT))
+            _ask(self._worker, "load", self._options, max(self._timeout, LOAD_TIMEOUT))
         except ToolError:
             self.close()
             raise
@@ -85,7 +98,12 @@ class Tool:
         `ToolError` when the tool fails, takes too long or dies.
         """
         self.start()
-        return self._ask(command, arguments, self._timeout)
+        assert self._worker is not None
+        try:
+            return _ask(self._worker, command, arguments, self._timeout)
+        except _EndedError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """End the worker; the tool may be started again."""
@@ -93,49 +111,49 @@ class Tool:
             self._worker.stop()
             self._worker = None
 
-    def _ask(self, command: str, arguments: Mapping[str, Any], timeout: Seconds) -> dict[str, Any]:
-        assert self._worker is not None
-        number = next(self._numbers)
-        packed = tool_worker.pack(dict(arguments), self._worker.folder, f"request-{number}")
-        line = json.dumps({"id": number, "command": command, "arguments": packed})
-        try:
-            answer = json.loads(self._worker.ask(line, timeout))
-        except _Ended as ended:
-            self.close()
-            raise ToolError(
-                f"{self.name}: its worker {ended.how} at '{command}'. Its last words: "
-                f"{ended.last_words or 'none'}",
-                f"Type: songbloom tools check {self.name}",
-                kind=ended.kind,
-            ) from None
-        if answer["ok"]:
-            return tool_worker.unpack(answer["result"])
-        raise ToolError(
-            f"{self.name}: {answer['error']} ({answer['kind']} at '{command}')",
-            answer["hint"] or f"Type: songbloom tools check {self.name}",
-            kind=answer["kind"],
-        )
+
+@dataclass(frozen=True)
+class Condition:
+    """A tool that works: its version, torch's and Python's, and how long it takes to import."""
+
+    versions: Mapping[str, str]
+    python: str
+    seconds: Seconds
+    licence: str
 
 
-class _Ended(Exception):
-    """A worker is no more: `kind` as in ToolError, `how` in words."""
+def check(name: str) -> Condition:
+    """Import a tool in a worker, as its stage would.
 
-    def __init__(self, kind: str, how: str, last_words: str) -> None:
-        super().__init__(how)
-        self.kind, self.how, self.last_words = kind, how, last_words
+    `MissingAssetError` where it is not, `ToolError` where it does not import.
+    """
+    kind = TOOLS[name]
+    program = Path(sys.executable) if imports_here(name) else python(name)
+    worker = _Worker(name, FOLDER / "tool_check.py", program)
+    try:
+        _ask(worker, "load", {"modules": list(kind.modules)}, LOAD_TIMEOUT)
+        found = _ask(worker, "versions", {"packages": [name, "torch"]}, LOAD_TIMEOUT)
+    finally:
+        worker.stop()
+    return Condition(found["versions"], str(program), round(found["seconds"], 1), kind.licence)
+
+
+class _EndedError(ToolError):
+    """A worker is no more."""
 
 
 class _Here:
-    """A worker that is this process."""
+    """A worker that is this process: what hangs in it hangs."""
 
-    def __init__(self, file: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="songbloom-tool-"))
+    def __init__(self, name: str, file: Path) -> None:
+        self.name = name
+        self.folder = _scratch()
         if str(STUBS) not in sys.path:
             sys.path.append(str(STUBS))
         self._server = tool_worker.Server(file, self.folder)
 
-    def ask(self, line: str, timeout: Seconds) -> str:
-        """The answer, however long it takes: what may hang belongs into a process of its own."""
+    def exchange(self, line: str, timeout: Seconds) -> str:
+        """The answer to a request, however long it takes."""
         with contextlib.redirect_stdout(sys.stderr):
             return self._server.answer(line)
 
@@ -147,24 +165,31 @@ class _Here:
 class _Worker:
     """A process of the tools' Python."""
 
-    def __init__(self, program: Path, file: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="songbloom-tool-"))
+    def __init__(self, name: str, file: Path, program: Path) -> None:
+        self.name = name
+        self.folder = _scratch()
         command = [program, "-I", FOLDER / "tool_worker.py", file, self.folder, STUBS]
-        self._process = subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(),
-            start_new_session=True,  # its children are killed with it
-        )
+        try:
+            self._process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **_ENVIRONMENT},
+                start_new_session=True,  # its children are killed with it
+            )
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise MissingAssetError(
+                f"{name}: {program} cannot be run ({error.strerror})",
+                f"Type: songbloom tools install {name}",
+            ) from error
         self._last_words = b""
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
-    def ask(self, line: str, timeout: Seconds) -> str:
-        """The answer to a request; `_Ended` when there is none within `timeout` seconds."""
-        stdin, stdout = _pipe(self._process.stdin), _pipe(self._process.stdout)
+    def exchange(self, line: str, timeout: Seconds) -> str:
+        """The answer to a request; `_EndedError` when there is none within `timeout` seconds."""
         late = threading.Event()
 
         def end() -> None:
@@ -174,18 +199,18 @@ class _Worker:
         timer = threading.Timer(timeout, end)
         timer.start()
         try:
-            stdin.write(line.encode() + b"\n")
-            stdin.flush()
-            answer: bytes = stdout.readline()
-        except BrokenPipeError:
-            answer = b""
+            answer = self._pass_on(line.encode() + b"\n")
         finally:
             timer.cancel()
         if answer.endswith(b"\n"):
             return answer.decode()
-        if late.is_set():
-            raise _Ended("timeout", f"took more than {timeout:g} s", self._quote())
-        raise _Ended("died", _how_it_ended(self._process.wait()), self._quote())
+        code = self._process.wait()
+        how = f"took more than {timeout:g} s" if late.is_set() else _how_it_ended(code)
+        raise _EndedError(
+            f"{self.name}: its worker {how}; its last words: {self._quote()}",
+            f"Type: songbloom tools check {self.name}",
+            kind="timeout" if late.is_set() else "died",
+        )
 
     def stop(self) -> None:
         """Kill the process and its children, and forget its files."""
@@ -196,6 +221,15 @@ class _Worker:
             with contextlib.suppress(BrokenPipeError):
                 _pipe(stream).close()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _pass_on(self, request: bytes) -> bytes:
+        """One line there and one back; the answer of a process that ended is cut short."""
+        try:
+            _pipe(self._process.stdin).write(request)
+            _pipe(self._process.stdin).flush()
+            return _pipe(self._process.stdout).readline()
+        except BrokenPipeError:
+            return b""
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -208,8 +242,27 @@ class _Worker:
 
     def _quote(self) -> str:
         self._listener.join(1.0)
-        lines = self._last_words.decode("utf-8", "replace").split("\n")
-        return " | ".join([line.strip() for line in lines if line.strip()][-3:])
+        lines = self._last_words.decode("utf-8", "replace").splitlines()
+        return " | ".join([line.strip() for line in lines if line.strip()][-_QUOTED_LINES:]) or "-"
+
+
+def _ask(
+    worker: _Worker | _Here, command: str, arguments: Mapping[str, Any], timeout: Seconds
+) -> dict[str, Any]:
+    packed = tool_worker.pack(dict(arguments), worker.folder, "request")
+    line = json.dumps({"command": command, "arguments": packed})
+    answer = json.loads(worker.exchange(line, timeout))
+    if answer["ok"]:
+        return tool_worker.unpack(answer["result"])
+    raise ToolError(
+        f"{worker.name}: {answer['error']} ({answer['kind']} at '{command}')",
+        answer["hint"] or f"Type: songbloom tools check {worker.name}",
+        kind=answer["kind"],
+    )
+
+
+def _scratch() -> Path:
+    return Path(tempfile.mkdtemp(prefix="songbloom-tool-"))
 
 
 def _how_it_ended(code: int) -> str:
@@ -222,9 +275,3 @@ def _how_it_ended(code: int) -> str:
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None  # every stream of a worker is a pipe
     return stream
-
-
-def _environment() -> dict[str, str]:
-    """What a worker sees: one thread, so that results do not depend on cores, and no network."""
-    quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **quiet}
