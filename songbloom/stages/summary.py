@@ -3,6 +3,7 @@
 Totals are gathered row by row in memory that does not grow with the manifest.
 """
 
+import functools
 import json
 import math
 from collections import Counter, defaultdict
@@ -65,8 +66,12 @@ class Measure:
 
     def place(self, value: float) -> int:
         """The bin of a value, of those as wide as the resolution; the ends hold what is beyond."""
-        first, last = (round(end / self.resolution) for end in (self.lowest, self.highest))
-        return min(max(math.floor(value / self.resolution + _ROUNDING), first), last - 1)
+        first, last = self._ends
+        return min(max(math.floor(value / self.resolution + _ROUNDING), first), last)
+
+    @functools.cached_property
+    def _ends(self) -> tuple[int, int]:
+        return round(self.lowest / self.resolution), round(self.highest / self.resolution) - 1
 
 
 def _field(stage: str, name: str) -> Callable[[Track], Iterable[float | None]]:
