@@ -6,6 +6,7 @@ songs gets there as JSON and is shown by the browser as text, never as HTML.
 """
 
 import base64
+import contextlib
 import dataclasses
 import hashlib
 import heapq
@@ -99,21 +100,21 @@ def write_report(
         "shown": [track.id for track in chosen],
     }
     frame = _frame(page["name"])
-    size = len(frame) + len(_script("data", page))
+    room = wish.max_bytes - len(frame) - len(_script("data", page))
     parts: list[str] = []
     page["shown"], silent = [], []
     for number, track in enumerate(chosen):
         on_progress(number, len(chosen))
-        detail = _detail(folder, prepared, track, wish, wish.max_bytes - size)
+        detail = _detail(folder, prepared, track, wish, room)
         part = _script(f"track-{len(parts)}", detail)
-        if size + len(part) > wish.max_bytes:
+        if len(part) > room:
             continue
-        size += len(part)
+        room -= len(part)
         parts.append(part)
         page["shown"].append(track.id)
         silent += [] if detail["sound"] else [track.id]
     parts.append(_script("data", page))
-    write_text(output, frame.replace(_DATA_MARK, "\n".join(parts)))
+    write_text(output, frame.replace(_DATA_MARK, "".join(parts)))
     return Report(output, output.stat().st_size, totals, tuple(page["shown"]), tuple(silent))
 
 
@@ -234,33 +235,28 @@ def _detail(
     if not heard:
         detail["note"] = _why_unheard(track)
         return detail
-    mono = {name: audio.to_mono(samples) for name, samples in heard.items()}
-    detail |= _pictures(mono)
-    wanted = [name for name in mono if wish.audio and (wish.stems or name == "mix")]
+    detail |= _pictures(heard)
+    wanted = [name for name in heard if wish.audio and (wish.stems or name == "mix")]
     if BYTES_PER_SECOND * (track.duration or 0.0) * len(wanted) > room:
         detail["note"] = "Its sound is left out: the page would be larger than --max-size."
     else:
-        detail["sound"] = {name: _base64(_vorbis(mono[name])) for name in wanted}
+        detail["sound"] = {name: _base64(_vorbis(heard[name])) for name in wanted}
     return detail
 
 
 def _heard(folder: Path, prepared: Mapping[str, Any], track: Track) -> dict[str, np.ndarray]:
-    """`mix` and the stems of a song `[channels, n]`; nothing where its file cannot be read."""
+    """`mix` and the stems of a song that can be read, mono `[1, n]`; nothing without a mix."""
     if track.duration is None or track.duration > MAX_DURATION:
         return {}
-    try:
-        song = folder / str(prepared.get("songs", "")) / track.audio
-        found = {"mix": sound.read(song, _SAMPLE_RATE)}
-        if key := track.results.get("separate", {}).get("key"):
-            stems = folder / "work" / "separate" / key[:2] / key
-            found |= {
-                name: sound.read(stems / f"{name}.flac", _SAMPLE_RATE)
-                for name in _STEMS
-                if (stems / f"{name}.flac").is_file()
-            }
-    except SongBloomError:
-        return {}
-    return found
+    files = {"mix": folder / str(prepared.get("songs", "")) / track.audio}
+    if key := track.results.get("separate", {}).get("key"):
+        stems = folder / "work" / "separate" / key[:2] / key
+        files |= {name: stems / f"{name}.flac" for name in _STEMS}
+    found = {}
+    for name, path in files.items():
+        with contextlib.suppress(SongBloomError):  # songs may be elsewhere, stems deleted
+            found[name] = audio.to_mono(sound.read(path, _SAMPLE_RATE))
+    return found if "mix" in found else {}
 
 
 def _why_unheard(track: Track) -> str:

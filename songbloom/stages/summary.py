@@ -93,7 +93,7 @@ MEASURES = (
             lambda track: (word.get("confidence") for word in words(track)), 0.01, 0, 1),
     Measure("voice", "Voice", "share", _field("separate", "voice"), 0.01, 0, 1, ("min_voice",)),
     Measure("level", "Level", "dBFS", _field("ingest", "rms_dbfs"), 1, -90, 0, ("min_rms",)),
-    Measure("vocals", "Level of the vocals", "dBFS", _field("separate", "vocals_dbfs"), 1, -90, 0),
+    Measure("vocals", "Vocals", "dBFS", _field("separate", "vocals_dbfs"), 1, -90, 0),
     Measure("silence", "Silence", "share", _field("ingest", "silence"), 0.01, 0, 1,
             ("max_silence",)),
     Measure("tempo", "Tempo", "bpm", _field("structure", "tempo"), 1, 0, 400),

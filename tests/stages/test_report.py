@@ -441,7 +441,7 @@ def test_in_a_browser(page: str, tmp_path: Path) -> None:
     assert told["clicked"] == [["five"], "0:03.0 / 0:04.0", "#track=a&t=3.00"]
     assert told["back"] == ["two"] and told["lost"] == 1
     assert told["colours"] == ["word c0", "word c1 now", "word c2", "word c0", "word c1", "word "]
-    assert told["lanes"] == ["", "sections", "words", "mel", "vocals", "backing"]
+    assert told["lanes"] == ["", "beats", "sections", "words", "mel", "vocals", "backing"]
     assert told["titles"] == ["Song a", EVIL, "c", "Song d"]
     assert told["sorted"] == ["0:04", "0:04", "0:04", "11:40", ""]
     assert told["found"] == ["e.flac: is empty (0 bytes)"] and told["next"] == EVIL

@@ -336,6 +336,7 @@ function drawTimeline() {
     chips.append(word.chip);
   }
   const drawn = [["ruler", "", make("div", { class: "lane ruler" })]];
+  if (detail.beats.length) drawn.push(["beats", "beats", beats(detail.beats)]);
   if (detail.sections.length) drawn.push(["sections", "sections", parts]);
   if (song.words.length) drawn.push(["words", "words", chips]);
   if (detail.image) drawn.push(["mel", "mel", make("div", { class: "lane mel" }, make("img", { src: `data:image/png;base64,${detail.image}`, alt: "Mel spectrogram", draggable: "false" }))]);
@@ -343,6 +344,11 @@ function drawTimeline() {
   $("lanes").replaceChildren(...drawn.map(([, , lane]) => lane));
   $("names").replaceChildren(...drawn.map(([kind, label]) => make("div", { class: `name ${kind}` }, label === "accompaniment" ? "backing" : label)));
   $("scroll").setAttribute("aria-valuemax", song.duration.toFixed(1));
+}
+
+function beats(times) {
+  const size = { viewBox: `0 0 ${song.duration} 1`, preserveAspectRatio: "none", role: "img", "aria-label": `${times.length} beats` };
+  return make("div", { class: "lane beats" }, make("svg", size, make("path", { d: times.map((at) => `M${at} 0V1`).join("") })));
 }
 
 function wave(label, peaks) {
