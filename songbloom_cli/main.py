@@ -20,8 +20,10 @@ from songbloom_cli import (
     merge_lora,
     models,
     output,
+    prepare,
     seedling,
     settings,
+    stages,
     synth,
     train,
 )
@@ -37,6 +39,8 @@ app = typer.Typer(
 for module in (
     generate,
     lyrics,
+    prepare,
+    stages,
     models,
     train,
     merge_lora,

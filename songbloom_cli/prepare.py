@@ -143,7 +143,7 @@ def run(task: Any, ray: str | None, *, as_json: bool) -> Any:
         return crews.LocalCrew(task.settings, logs)
 
     with output.progress(enabled=not as_json) as bar:
-        return work(task, crew, output.event if as_json else _shown(bar))
+        return work(task, crew, output.event if as_json else shown(bar))
 
 
 def merge(
@@ -210,7 +210,7 @@ def _facts(info: Any) -> dict[str, Any]:
     return {"dataset_hash": info.dataset_hash, "songs": info.songs, "hours": info.hours}
 
 
-def _shown(bar: output.Progress) -> _Show:
+def shown(bar: output.Progress) -> _Show:
     """Songs as progress on a terminal, as a plain line now and then in a log; failures always."""
     begun, told = time.monotonic(), 0.0
 

@@ -8,7 +8,6 @@ other words from them.
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from songbloom.data.shards import DatasetHeader, SungLine, SungSection, Training
 from songbloom.lyrics.frontends import line_phonemes, refusals
 from songbloom.lyrics.tags import NON_VOCAL_TAGS
 from songbloom.manifest import Track
+from songbloom.stages.stage import Item
 from songbloom.units import Seconds
 
 _PLAIN_TAG = {True: "verse", False: "inst"}  # of a part with words, and of one without
@@ -43,20 +43,20 @@ def header(track: Track, frontend: str) -> DatasetHeader:
     )
 
 
-def training_song(track: Track, folders: Mapping[str, Path], rules: Rules) -> TrainingSong:
+def training_song(item: Item, rules: Rules) -> TrainingSong:
     """A ready song's record. Tokens and latents end together, at the shorter of both."""
-    arrays = load_file(folders["encode-latents"] / "latents.safetensors")
-    sketch = np.load(folders["tokenize"] / "tokens.npy", allow_pickle=False)
+    arrays = load_file(item.folders["encode-latents"] / "latents.safetensors")
+    sketch = np.load(item.folders["tokenize"] / "tokens.npy", allow_pickle=False)
     frames = min(len(sketch), len(arrays["latents"]))
-    starts = [int(start) for start in track.results["encode-latents"]["reference_starts"]]
+    starts = [int(start) for start in item.results["encode-latents"]["reference_starts"]]
     length = arrays["references"].shape[1]
     inside = [number for number, start in enumerate(starts) if start + length <= frames]
     return TrainingSong(
-        id=track.id,
-        artist=track.artist,
+        id=item.track.id,
+        artist=item.track.artist,
         sketch=sketch[:frames],
         latents=arrays["latents"][:frames],
-        sections=tuple(sung_sections(track.results, rules)),
+        sections=tuple(sung_sections(item.results, rules)),
         references=arrays["references"][inside],
         reference_starts=tuple(starts[number] for number in inside),
     )

@@ -28,12 +28,22 @@ from songbloom.stages import filters, runner
 from songbloom.stages.crews import Crew
 from songbloom.stages.ledger import Ledger, Result
 from songbloom.stages.sources import Sources, in_slice
-from songbloom.stages.stage import NEEDS, STAGES, Backend, Item, digest
+from songbloom.stages.stage import (
+    NEEDS,
+    STAGES,
+    Backend,
+    Item,
+    digest,
+    read_details,
+    result_folder,
+)
 from songbloom.stages.worker import Job
 from songbloom.tables import FiltersConfig, PrepareConfig
 from songbloom.units import Seconds
 
 Event = Mapping[str, Any]
+# files that a finished song can do without: its stems, and what has none
+OPTIONAL = ("ingest", "separate")
 _FIRST_TIMEOUT: Seconds = 60.0  # beside what grows with a song: time to load a model
 _SLOWEST_DISK = 1e6  # bytes a second: how long reading a file may take
 
@@ -65,7 +75,7 @@ def backends(settings: PrepareConfig) -> dict[str, Backend]:
 def backend(stage: str, settings: PrepareConfig) -> Backend:
     """What a stage would work with. `MissingAssetError` when that is not there."""
     module = importlib.import_module(f"songbloom.stages.{stage.replace('-', '_')}")
-    return module.backend(settings)  # type: ignore[no-any-return]
+    return module.backend(settings)
 
 
 class Chain:
@@ -91,7 +101,7 @@ class Chain:
 
     # --- where songs stand ------------------------------------------------------------------------
 
-    def take(self, sources: Sources, part: Part, limit: int | None = None) -> int:
+    def take(self, sources: Sources, part: Part = Part(), limit: int | None = None) -> int:
         """Make a corpus, or its slice, the songs of this run; how many they are."""
         return self.ledger.replace_tracks(_limited(self._stamped(sources, part), limit))
 
@@ -134,17 +144,18 @@ class Chain:
 
     def folder(self, stage: str, key: str) -> Path:
         """Where a result's files lie."""
-        return self.work / stage / key[:2] / key
+        return result_folder(self.work, stage, key)
 
     def item(self, track: Track) -> Item:
-        """A song as the stages take it."""
-        keys = {s: fields["key"] for s, fields in track.results.items() if "key" in fields}
+        """A song as the stages take it, with every field and file of those that are done."""
+        done = [stage for stage in track.results if stage != "ingest"]
+        results = {stage: read_details(self.work, track, stage) for stage in done}
         return Item(
             track=track,
             audio=self.root / track.audio,
             lyrics=None if track.lyrics is None else self.root / track.lyrics,
-            results=track.results,
-            folders={stage: self.folder(stage, key) for stage, key in keys.items()},
+            results={**track.results, **results},
+            folders={stage: self.folder(stage, results[stage]["key"]) for stage in done},
         )
 
     # --- moving songs on --------------------------------------------------------------------------
@@ -160,12 +171,12 @@ class Chain:
         """Do what is missing of these stages, in their order."""
         self.mend()
         for stage in (s for s in STAGES if s in stages):
-            if stage != "ingest":
-                self._find_originals()
             waiting = sum(1 for _ in self._waiting(stage))
             on_event({"event": "stage", "stage": stage, "waiting": waiting, **self._who(stage)})
             if waiting:
                 self._run_stage(crew, stage, waiting, on_event, batch)
+            if stage == "ingest":
+                self._find_originals()
 
     def mend(self) -> None:
         """Take back results whose files somebody deleted, where they are needed again."""
@@ -174,7 +185,7 @@ class Chain:
             if track.state == "pending":
                 needed = [s for s in NEEDS[track.stage] if s in STAGES]
             else:
-                needed = ["tokenize", "encode-latents"] if track.state == "ready" else []
+                needed = [s for s in STAGES if s not in OPTIONAL] if track.state == "ready" else []
             for stage in needed:
                 key = track.results[stage]["key"]
                 if track.results[stage].get("files") and not self.folder(stage, key).is_dir():

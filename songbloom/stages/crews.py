@@ -7,6 +7,7 @@ another in its place.
 
 import multiprocessing
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -15,7 +16,7 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any, Protocol
 
-from songbloom.errors import MissingAssetError, SongBloomError
+from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.stages.ledger import Result
 from songbloom.stages.worker import Job, Worker
 from songbloom.tables import PrepareConfig
@@ -51,10 +52,16 @@ class LocalCrew:
     """Processes of this machine; each dies alone, and all of them with this one."""
 
     def __init__(self, settings: PrepareConfig, logs: Path, *, size: int | None = None) -> None:
-        self.size = size or settings.workers or os.cpu_count() or 1
+        self.size = size or self.size_of(settings)
         self._settings, self._logs = settings, logs
         self._devices = devices(settings.device)
         self._pools = [self._pool(number) for number in range(self.size)]
+
+    @staticmethod
+    def size_of(settings: PrepareConfig) -> int:
+        """Processes that the settings ask for: on GPUs one each, else one a core."""
+        on_gpus = len(devices(settings.device)) if settings.device.startswith("cuda") else 0
+        return settings.workers or on_gpus or os.cpu_count() or 1
 
     def submit(self, worker: int, stage: str, jobs: Sequence[Job]) -> "Future[list[Result]]":
         """Give jobs to a worker that is free."""
@@ -137,9 +144,11 @@ class RayCrew:
 
 
 def devices(text: str) -> list[str]:
-    """`cuda:0,1` -> `cuda:0`, `cuda:1`; workers take them in turn."""
+    """`cuda:0,1` -> `cuda:0`, `cuda:1`; workers take them in turn. `UsageError` for no device."""
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+(,\d+)*)?", text):
+        raise UsageError(f"--device {text}: is no device", "For example cpu, cuda, cuda:0,1.")
     kind, _, numbers = text.partition(":")
-    return [f"{kind}:{number.strip()}" for number in numbers.split(",")] if numbers else [kind]
+    return [f"{kind}:{number}" for number in numbers.split(",")] if numbers else [kind]
 
 
 def _import_ray() -> Any:

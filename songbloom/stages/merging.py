@@ -36,7 +36,7 @@ def merge(folders: Sequence[Path], output: Path) -> DatasetInfo:
         full = [folder for folder in folders if (Path(folder) / "dataset.json").exists()]
         info = writer.merge(full, Path(output))
         manifests = [Path(folder) / "manifest.jsonl" for folder in folders]
-        manifest.merge(manifests, Path(output) / "manifest.jsonl")
+        manifest.write(Path(output) / "manifest.jsonl", manifest.merge(manifests))
         whole = {**described[0], "slice": "1/1", "inputs": "", "songs": _songs(described)}
         write_text(Path(output) / "prepare.json", json.dumps(whole, indent=1) + "\n")
         card.write_card(Path(output))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections import Counter
@@ -62,7 +63,7 @@ def prepare(
         f"{task.output}: another process prepares here", "Wait for it, or choose another -o."
     )
     with sole_user(task.output, busy):
-        found = sources.find(task.songs)
+        found = sources.find(task.songs, exclude=[task.output])
         chain = Chain(found.root, task.output / "work", task.settings, task.filters)
         try:
             chain.ledger.forget_failures(passing_only=not task.retry_failed)
@@ -126,7 +127,7 @@ def _assemble(task: Task, chain: Chain, on_event: Callable[[Event], None]) -> Da
     for track in _ready(chain):
         writer = writer or ShardWriter(task.output, assemble.header(track, rules.frontend))
         if track.id not in writer:
-            writer.add(assemble.training_song(track, chain.item(track).folders, rules))
+            writer.add(assemble.training_song(chain.item(track), rules))
     assert writer is not None
     return writer.finish()
 
@@ -184,3 +185,19 @@ def stages_named(text: str | None) -> tuple[str, ...]:
         if name not in STAGES:
             raise UsageError(f"--stages: no stage '{name}'", f"Stages: {', '.join(STAGES)}.")
     return tuple(stage for stage in STAGES if stage in names)
+
+
+def permissive() -> FiltersConfig:
+    """Filters that refuse nothing: for single stages, and for trials."""
+    return FiltersConfig(
+        min_duration=0.0,
+        max_duration=math.inf,
+        min_rms=-math.inf,
+        max_silence=1.0,
+        max_clipped=1.0,
+        min_sample_rate=0,
+        min_voice=0.0,
+        min_alignment=0.0,
+        min_line_confidence=0.0,
+        lyrics="optional",
+    )

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from songbloom.errors import SongBloomError
 from songbloom.lyrics import formats
 from songbloom.lyrics.document import Lyrics
 from songbloom.manifest import Track
@@ -31,6 +32,13 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "encode-latents": ("audio",),
 }
 STAGES = tuple(NEEDS)
+# stage -> fields that go to `details.json` beside its files: a manifest of 1.5 million rows is read
+# as a whole, and the words of a song are twenty times all the rest of its row
+DETAILS: Mapping[str, tuple[str, ...]] = {
+    "align": ("lines", "recovered", "transcript"),
+    "structure": ("beats",),
+}
+DETAILS_FILE = "details.json"
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,27 @@ class Item:
 
 
 Process = Callable[[Item, Path], Mapping[str, Any]]
+
+
+def result_folder(work: Path, stage: str, key: str) -> Path:
+    """Where the files of a result lie."""
+    return Path(work) / stage / key[:2] / key
+
+
+def read_details(work: Path, track: Track, stage: str) -> dict[str, Any]:
+    """All fields of a stage's result, those in its `details.json` too. `SongBloomError` when that
+    was deleted or damaged."""
+    fields = dict(track.results[stage])
+    if stage not in DETAILS:
+        return fields
+    path = result_folder(work, stage, fields["key"]) / DETAILS_FILE
+    try:
+        return fields | json.loads(path.read_text("utf-8"))  # type: ignore[no-any-return]
+    except (OSError, ValueError, TypeError) as error:
+        raise SongBloomError(
+            f"{path}: cannot be read ({error})",
+            "Delete its folder, then type the same `songbloom prepare` again.",
+        ) from error
 
 
 def digest(value: object) -> str:

@@ -8,17 +8,18 @@ import contextlib
 import errno
 import faulthandler
 import importlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.stages.ledger import Result
-from songbloom.stages.stage import Item, Process
+from songbloom.stages.stage import DETAILS, DETAILS_FILE, Item, Process
 from songbloom.tables import PrepareConfig
 from songbloom.units import Seconds
 
@@ -84,7 +85,7 @@ class Worker:
         for attempt in range(self.settings.retries + 1):
             try:
                 with _whole_folder(job.folder) as folder:
-                    fields = dict(self._process(job.item, folder))
+                    fields = _without_details(self._stage, self._process(job.item, folder), folder)
                     size = sum(file.stat().st_size for file in folder.iterdir())
                 return fields, size
             except Exception as error:
@@ -95,13 +96,15 @@ class Worker:
 
 
 def load(stage: str, settings: PrepareConfig, device: str) -> Process:
-    """A stage ready for songs, on one thread: their number would change last bits."""
+    """A stage ready for songs, on one thread: their number would change last bits. A name with a
+    dot is a module elsewhere."""
     if stage != "ingest":
         import torch  # ingest needs none, and is most of the work of a dry run
 
         torch.set_num_threads(1)
-    module = importlib.import_module(f"songbloom.stages.{stage.replace('-', '_')}")
-    return module.load(settings, device)  # type: ignore[no-any-return]
+    name = stage if "." in stage else f"songbloom.stages.{stage.replace('-', '_')}"
+    module = importlib.import_module(name)
+    return module.load(settings, device)
 
 
 @contextlib.contextmanager
@@ -119,6 +122,15 @@ def _whole_folder(target: Path) -> Iterator[Path]:
             temporary.rename(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _without_details(stage: str, fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The fields for the manifest; the bulky ones go into a file."""
+    bulky = {name: fields[name] for name in DETAILS.get(stage, ())}
+    if bulky:
+        text = json.dumps(bulky, ensure_ascii=False, sort_keys=True)
+        (folder / DETAILS_FILE).write_text(text + "\n", encoding="utf-8")
+    return {name: value for name, value in fields.items() if name not in bulky}
 
 
 def _to_disk(file: Path) -> None:
