@@ -13,18 +13,23 @@ import typer
 from songbloom import __version__
 from songbloom.errors import SongBloomError
 from songbloom_cli import (
+    codebook,
     completion,
     doctor,
     generate,
     lyrics,
+    manifest,
     merge_lora,
     models,
     output,
     prepare,
+    project,
+    report,
     seedling,
     settings,
     stages,
     synth,
+    tools,
     train,
 )
 
@@ -39,8 +44,13 @@ app = typer.Typer(
 for module in (
     generate,
     lyrics,
+    project,
     prepare,
     stages,
+    codebook,
+    manifest,
+    report,
+    tools,
     models,
     train,
     merge_lora,

@@ -23,7 +23,7 @@ from typing import Any
 
 from songbloom import manifest
 from songbloom.errors import UsageError
-from songbloom.manifest import Decision, Track
+from songbloom.manifest import Decision, State, Track
 from songbloom.stages import filters, runner
 from songbloom.stages.crews import Crew
 from songbloom.stages.ledger import Ledger, Result
@@ -44,6 +44,7 @@ from songbloom.units import Seconds
 Event = Mapping[str, Any]
 # files that a finished song can do without: its stems, and what has none
 OPTIONAL = ("ingest", "separate")
+_TAGS = ("title", "artist", "year", "language", "licence")
 _FIRST_TIMEOUT: Seconds = 60.0  # beside what grows with a song: time to load a model
 _SLOWEST_DISK = 1e6  # bytes a second: how long reading a file may take
 
@@ -111,23 +112,32 @@ class Chain:
 
     def settle(self, track: Track, stamp: str, last: str = STAGES[-1]) -> Track:
         """A song with all that is known of it, and where it stands."""
+        results: dict[str, Mapping[str, Any]] = {}  # the track's own, and grows
+        track, decisions = dataclasses.replace(track, results=results), list[Decision]()
+
+        def stands(state: State, stage: str = "", reason: str = "") -> Track:
+            return dataclasses.replace(
+                track, state=state, stage=stage, reason=reason, decisions=tuple(decisions)
+            )
+
         for stage in STAGES[: STAGES.index(last) + 1]:
             key = self.key(stage, track, stamp)
             result = self.ledger.get(stage, key)
             if result is None:
-                return dataclasses.replace(track, state="pending", stage=stage)
+                return stands("pending", stage)
             if result.reason:
-                reason = result.reason
-                return dataclasses.replace(track, state="failed", stage=stage, reason=reason)
-            track = _with_result(track, stage, key, result)
-            decisions = filters.judge(stage, track, self.filters)
+                return stands("failed", stage, result.reason)
+            if stage == "ingest":
+                track = _ingested(track, result, results)
+            else:
+                results[stage] = {**result.fields, "key": key, "files": result.bytes > 0}
+            found = filters.judge(stage, track, self.filters)
             if stage == "ingest" and last != "ingest":
-                decisions += self._is_original(track)
-            track = dataclasses.replace(track, decisions=(*track.decisions, *decisions))
-            if refused := next((d for d in decisions if not d.kept), None):
-                reason = filters.reason(refused)
-                return dataclasses.replace(track, state="rejected", stage=stage, reason=reason)
-        return dataclasses.replace(track, state="ready")
+                found += self._is_original(track)
+            decisions += found
+            if refused := next((d for d in found if not d.kept), None):
+                return stands("rejected", stage, filters.reason(refused))
+        return stands("ready")
 
     def key(self, stage: str, track: Track, stamp: str) -> str:
         """Content address of a stage's result: all that it follows from. A file is not read to see
@@ -252,16 +262,14 @@ def write_manifest(path: Path, chain: Chain) -> None:
     manifest.write(path, chain.songs())
 
 
-def _with_result(track: Track, stage: str, key: str, result: Result) -> Track:
-    """A song with a stage's fields. Ingest's key tells of file times, so it is not among them."""
+def _ingested(track: Track, result: Result, results: dict[str, Mapping[str, Any]]) -> Track:
+    """A song with what its file says of itself, where nobody said otherwise. The key stays out of
+    the manifest: it tells of file times."""
     fields = dict(result.fields)
-    if stage == "ingest":
-        own = {n: fields.pop(n, "") for n in ("title", "artist", "year", "language", "licence")}
-        said = {n: value for n, value in own.items() if value and not getattr(track, n)}
-        track = dataclasses.replace(track, duration=fields["duration"], **said)
-    else:
-        fields |= {"key": key, "files": result.bytes > 0}
-    return dataclasses.replace(track, results={**track.results, stage: fields})
+    own = {name: fields.pop(name, "") for name in _TAGS}
+    results["ingest"] = fields
+    said = {name: value for name, value in own.items() if value and not getattr(track, name)}
+    return dataclasses.replace(track, duration=fields["duration"], **said)
 
 
 def _limited(pairs: Iterable[tuple[Track, str]], limit: int | None) -> Iterator[tuple[Track, str]]:

@@ -97,7 +97,7 @@ def read_details(work: Path, track: Track, stage: str) -> dict[str, Any]:
         return fields
     path = result_folder(work, stage, fields["key"]) / DETAILS_FILE
     try:
-        return fields | json.loads(path.read_text("utf-8"))  # type: ignore[no-any-return]
+        return fields | json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, TypeError) as error:
         raise SongBloomError(
             f"{path}: cannot be read ({error})",

@@ -74,7 +74,9 @@ class Worker:
                 raise
             passing = _is_passing(error)
             return Result(
-                reason=_text(error), passing=passing, seconds=time.monotonic() - started_at
+                reason=_text(error, job.item),
+                passing=passing,
+                seconds=time.monotonic() - started_at,
             )
         finally:
             faulthandler.cancel_dump_traceback_later()
@@ -141,11 +143,13 @@ def _to_disk(file: Path) -> None:
         os.close(handle)
 
 
-def _text(error: Exception) -> str:
-    message = (
-        error.message if isinstance(error, SongBloomError) else f"{type(error).__name__}: {error}"
-    )
-    return " ".join(message.split())[:500]
+def _text(error: Exception, item: Item) -> str:
+    """An error in a line that tells the same on every machine: paths as in the manifest."""
+    message = error.message if isinstance(error, SongBloomError) else None
+    text = f"{type(error).__name__}: {error}" if message is None else message
+    for path, name in ((item.audio, item.track.audio), (item.lyrics, item.track.lyrics)):
+        text = text if path is None else text.replace(str(path), str(name))
+    return " ".join(text.split())[:500]
 
 
 def _is_passing(error: BaseException) -> bool:
