@@ -31,6 +31,7 @@ class Server:
     """A tool's module and, once it is loaded, its model."""
 
     def __init__(self, tool_file: Path, folder: Path) -> None:
+        _mend_torchaudio()
         self._tool = _module(tool_file)
         self._folder = folder
         self._model: Any = None
@@ -83,6 +84,24 @@ def _plain(value: object) -> object:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"a {type(value).__name__} cannot stand in an answer")
+
+
+def _mend_torchaudio() -> None:
+    """Let torchaudio import beside a CPU torch, which cannot load its compiled part.
+
+    Its wheels are CUDA builds. Spectrograms and the like are plain torch and stay what they are.
+    """
+    try:
+        importlib.import_module("torchaudio")
+    except ModuleNotFoundError:
+        return
+    except Exception:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchaudio"]:
+            del sys.modules[name]
+        extension = ModuleType("torchaudio._extension")
+        extension.__dict__["_IS_TORCHAUDIO_EXT_AVAILABLE"] = False
+        extension.__dict__["fail_if_no_align"] = lambda function: function
+        sys.modules[extension.__name__] = extension
 
 
 def _module(path: Path) -> ModuleType:

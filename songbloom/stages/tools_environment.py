@@ -236,10 +236,8 @@ def _arguments(step: str, packages: Sequence[str], torch: str) -> list[str]:
         return ["--no-deps", "--ignore-requires-python", "--no-build-isolation", *packages]
     if not torch:
         return list(packages)
-    return [
-        *shlex.split(torch),
-        *(p for p in packages if p.startswith(("numpy==", "setuptools=="))),
-    ]
+    kept = [name for name in ("numpy", "setuptools", "torchaudio") if name not in torch]
+    return [*shlex.split(torch), *(p for p in packages if p.partition("==")[0] in kept)]
 
 
 def _make(target: Path, base: Path) -> None:
