@@ -177,7 +177,7 @@ def encode_halo(vae: "VAE") -> Frames:
         return 1 + sum(kernel // 2 for kernel in vae.config.encoder_kernels)
     step, reach = 1, 3  # samples from one value of a layer to the next; the first convolution
     for stride in vae.config.strides:
-        reach += step * (3 * (1 + 3 + 9) + 2 * stride)  # residual units, strided convolution
+        reach += step * (3 * (1 + 3 + 9) + 2 * stride - stride // 2)  # residual units, strided
         step *= stride
     return math.ceil((reach + step) / HOP)  # and the last convolution
 
@@ -230,4 +230,4 @@ def _half(latents: np.ndarray) -> np.ndarray:
         raise SongBloomError(
             f"latents of up to {largest:g}, which 16 bits cannot hold", "Leave the song out."
         )
-    return latents.astype(np.float16)
+    return latents.astype(np.float16, order="C")  # safetensors writes memory as it lies

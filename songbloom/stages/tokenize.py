@@ -18,14 +18,13 @@ import soxr
 
 from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.files import sha256
-from songbloom.stages import codecs, sound, tools
+from songbloom.stages import codecs, sound, tools, tools_environment
 from songbloom.stages.codebook import Codebook
 from songbloom.stages.stage import Backend, Item, Process
 from songbloom.tables import PrepareConfig
 from songbloom.units import FRAME_RATE, HOP, SAMPLE_RATE, Frames, samples_to_frames
 
 MUQ_RATE = SAMPLE_RATE // 2
-MUQ_LICENCE = "CC-BY-NC 4.0 (MuQ's released weights)"
 # MuQ was trained on 30 s: 20 s are kept of each window, with 5 s either side. So an embedding
 # depends on sound at most 25 s off.
 _KEPT: Frames = 500
@@ -45,9 +44,10 @@ def backend(settings: PrepareConfig) -> Backend:
         return Backend("seedling", why, identity, codecs.licence(codecs.SEEDLING))
     _require_muq(settings)
     book = Codebook.load(Path(str(codebook)).expanduser())
-    identity = {"codebook_hash": book.hash, "windows": WINDOWS}
+    version = tools_environment.pins("muq")["muq"]
+    identity = {"codebook_hash": book.hash, "muq": version, "windows": WINDOWS}
     why = "asked for" if wanted == "muq" else "its model and a codebook are named"
-    return Backend("muq", why, identity, MUQ_LICENCE)
+    return Backend("muq", why, identity, tools_environment.TOOLS["muq"].licence)
 
 
 def load(settings: PrepareConfig, device: str) -> Process:
@@ -175,5 +175,5 @@ def _require_muq(settings: PrepareConfig) -> None:
             "Make one with songbloom codebook fit, and give it as --codebook.",
         )
     muq_folder(settings)
-    if not tools.imports_here("muq"):
-        tools.python("muq")
+    if not tools_environment.imports_here("muq"):
+        tools_environment.python("muq")
