@@ -72,8 +72,13 @@ def load(settings: PrepareConfig, device: str) -> Process:
 
 
 def muq_folder(settings: PrepareConfig) -> Path:
-    """The folder of the MuQ model that the settings name."""
-    return codecs.local_folder(str(settings.tokenize_model), "a MuQ model")
+    """The folder of the MuQ model that is named; `MissingAssetError` where there is none."""
+    if not settings.tokenize_model:
+        raise MissingAssetError(
+            "muq: no model is named to embed songs with",
+            "Type: hf download OpenMuQ/MuQ-large-msd-iter, and give it as --tokenize-model.",
+        )
+    return codecs.local_folder(settings.tokenize_model, "a MuQ model")
 
 
 def muq_hash(folder: Path) -> str:
@@ -164,12 +169,7 @@ def _write(
 
 def _require_muq(settings: PrepareConfig) -> None:
     """`MissingAssetError` for whatever of MuQ is not there."""
-    if not settings.tokenize_model:
-        raise MissingAssetError(
-            "muq: no model is named",
-            "Type: hf download OpenMuQ/MuQ-large-msd-iter, and give it as --tokenize-model.",
-        )
-    if not settings.codebook:
+    if settings.tokenize_model and not settings.codebook:
         raise MissingAssetError(
             "muq: no codebook is named",
             "Make one with songbloom codebook fit, and give it as --codebook.",
