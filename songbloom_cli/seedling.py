@@ -1,8 +1,8 @@
-"""`songbloom seedling`: the embedded model from a synthetic corpus to a model folder."""
+"""`songbloom seedling`: the embedded models from a synthetic corpus to a model folder."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,9 +22,19 @@ def seedling(
             "--output", "-o", metavar="MODEL", help="Model folder to write.", show_default=False
         ),
     ],
+    part: Annotated[
+        Literal["model", "separator"],
+        typer.Option("--part", help="The song model, or the separator that prepare uses."),
+    ] = "model",
     work: Annotated[
-        Path, typer.Option("--work", metavar="DIR", help="Checkpoints and features.")
-    ] = Path("runs/seedling"),
+        Path | None,
+        typer.Option(
+            "--work",
+            metavar="DIR",
+            help="Checkpoints and features. (default: runs/seedling or runs/separator)",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="What the model calls itself.")] = "seedling",
     recipe: Annotated[
         Path | None,
@@ -34,20 +44,27 @@ def seedling(
     as_json: options.JsonOption = False,
     dry_run: options.DryRunOption = False,
 ) -> None:
-    """Train the embedded model: codecs, then the sketch transformer and the flow, on a CPU.
+    """Train an embedded model on a CPU: the song model with its codecs, or the separator.
 
     Every step goes on where it stopped: the same command again continues.
     """
     import dataclasses
 
     from songbloom.training import seedling as training  # imports torch
+    from songbloom.training import separator
 
-    chosen = training.recipe_from(recipe)
+    alone = part == "separator"
+    folder = work or Path("runs", "separator" if alone else "seedling")
+    chosen = (
+        training.recipe_from(recipe, separator.SeparatorRecipe)
+        if alone
+        else training.recipe_from(recipe, training.Recipe)
+    )
     if dry_run:
         plan = {
             "songs": len(training.song_folders(corpus)),
             "recipe": dataclasses.asdict(chosen),
-            "work": str(work),
+            "work": str(folder),
             "output": str(out),
         }
         output.result_json(plan) if as_json else output.result(output.tree(plan))
@@ -55,7 +72,10 @@ def seedling(
     training.use_threads(threads)
     with output.progress(enabled=not as_json) as bar:
         shown = output.event if as_json else _shown(bar)
-        info = training.make(corpus, work, out, chosen, name=name, on_progress=shown)
+        if isinstance(chosen, separator.SeparatorRecipe):
+            info = separator.fit(corpus, folder, out, chosen, shown)
+        else:
+            info = training.make(corpus, folder, out, chosen, name=name, on_progress=shown)
     output.event({"event": "done", **info}) if as_json else output.result(str(out))
 
 

@@ -107,8 +107,8 @@ def _bag(path: Path, folder: Path) -> ModelFiles:
 
 
 def _signature(path: Path) -> str:
-    """What a bag calls a file: its name without suffix and checksum."""
-    return path.stem.split("-", 1)[0]
+    """What a bag calls a file: its name without suffix and, as of packages, without checksum."""
+    return path.stem.rsplit("-", 1)[0] if path.suffix == ".th" else path.stem
 
 
 def _signatures(path: Path) -> list[str]:

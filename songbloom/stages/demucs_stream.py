@@ -142,17 +142,27 @@ class _Window:
 
 
 def _estimate(model: "AnyModel", window: _Window, length: int, device: str) -> np.ndarray:
-    """`[sources, 2, at most length]`: one segment, by Demucs, with the sound around it at hand."""
+    """`[sources, 2, at most length]`: one segment, by Demucs, with the sound around it at hand.
+
+    A last one that is shorter than a spectrum, which Demucs fails at, is filled up with silence.
+    """
     import torch
     from demucs.apply import TensorChunk, apply_model
 
-    around = torch.from_numpy(window.samples)[None]
+    size = min(window.left, length)
+    least = max(getattr(part, "nfft", 0) for part in _parts(model))
+    around = torch.from_numpy(_longer(window.samples, window.at + least))[None]
     chunk = TensorChunk(around, window.at, length)
     found = apply_model(model, chunk, shifts=0, split=False, device=device)
-    estimate: np.ndarray = found[0].cpu().numpy()
+    estimate: np.ndarray = found[0, ..., :size].cpu().numpy()
     return estimate
 
 
 def _segment(model: "AnyModel") -> Any:
     """Seconds that a model, or the shortest-sighted of a bag, works on at a time."""
-    return min(part.segment for part in getattr(model, "models", [model]))
+    return min(part.segment for part in _parts(model))
+
+
+def _parts(model: "AnyModel") -> Iterable[Any]:
+    """The models of a bag, or the one model."""
+    return getattr(model, "models", [model])

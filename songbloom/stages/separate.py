@@ -9,6 +9,7 @@ resampled back. Where a stem would clip, both are made softer by the same factor
 levels keep their relation.
 """
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -81,8 +82,8 @@ def separate(model: Any, song: Path, folder: Path, device: str) -> dict[str, Any
 
     `gain_db` is what both stems were made softer by to keep them from clipping, 0 or less.
     """
-    with tempfile.TemporaryFile() as vocals, tempfile.TemporaryFile() as accompaniment:
-        kept = {"vocals": vocals, "accompaniment": accompaniment}
+    with contextlib.ExitStack() as stack:
+        kept = {name: stack.enter_context(tempfile.TemporaryFile(dir=folder)) for name in STEMS}
         peak = 0.0
         for pair in _stems(model, song, device):
             for name, block in zip(STEMS, pair, strict=True):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +32,11 @@ from songbloom.training.phases import Phase, TrainConfig, Trainer, train
 from songbloom.training.state import load_state
 from songbloom.units import SAMPLE_RATE
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Progress = Callable[[dict[str, Any]], None]
+AnyRecipe = TypeVar("AnyRecipe", bound="DataclassInstance")
 PHASES: tuple[Phase, ...] = ("read", "listen", "paint")
 LICENCE = "Apache-2.0 (weights trained by this project on songs it synthesised)"
 
@@ -217,13 +221,13 @@ def _metadata(path: Path) -> dict[str, str]:
         return dict(stream.metadata() or {})
 
 
-def recipe_from(path: Path | None) -> Recipe:
+def recipe_from(path: Path | None, kind: type[AnyRecipe]) -> AnyRecipe:
     """A recipe from JSON, or the default one. Unknown keys are refused."""
     values: dict[str, Any] = json.loads(path.read_text("utf-8")) if path else {}
-    unknown: Sequence[str] = sorted(values.keys() - {f.name for f in dataclasses.fields(Recipe)})
+    unknown: Sequence[str] = sorted(values.keys() - {f.name for f in dataclasses.fields(kind)})
     if unknown:
         raise SongBloomError(f"{path}: unknown key '{unknown[0]}' in the recipe")
-    return Recipe(**values)
+    return kind(**values)
 
 
 def use_threads(count: int) -> None:
