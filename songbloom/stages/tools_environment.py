@@ -21,6 +21,7 @@ from typing import Any
 
 from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.files import lock, sha256, write_text
+from songbloom.units import Seconds
 
 PYTHON_VARIABLE = "SONGBLOOM_TOOLS_PYTHON"
 LISTS = Path(__file__).parents[1] / "assets" / "tools"
@@ -29,6 +30,13 @@ PYTHONS = ((3, 10), (3, 13))  # first and last that the lists were made for
 _STATE = "songbloom.json"
 # pip's settings for other environments; the lists leave nothing to them
 _FOREIGN = ("PIP_CONSTRAINT", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIREMENT")
+# bytes and seconds of each step, measured on two busy cores with a CPU torch
+_COSTS = {
+    "torch": (950_000_000, 155.0),
+    "muq": (575_000_000, 80.0),
+    "whisperx": (625_000_000, 75.0),
+    "stable-audio-tools": (22_000_000, 10.0),
+}
 _QUOTED = 300  # characters of pip's last word
 
 Event = dict[str, Any]
@@ -64,12 +72,17 @@ TOOLS: Mapping[str, ToolKind] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What `install` would do: `packages` to install in each of the `steps` that are left."""
+    """What `install` would do: the `steps` that are left, and how many packages each has.
+
+    `disk_bytes` and `seconds` are what they took with a CPU torch; a CUDA one takes 6 GB more.
+    """
 
     folder: str
     python: str
     steps: Mapping[str, int]
     replaces: bool
+    disk_bytes: int
+    seconds: Seconds
 
 
 @dataclass
@@ -162,7 +175,9 @@ def plan(names: Iterable[str], *, torch: str = "", base: Path | None = None) -> 
     else:
         replaces = False
     steps = {step: len(packages) for step, packages in _steps(wanted, state)}
-    return Plan(str(target), str(base), steps, replaces)
+    disk = sum(_COSTS[step][0] for step in steps)
+    seconds = sum(_COSTS[step][1] for step in steps)
+    return Plan(str(target), str(base), steps, replaces, disk, seconds)
 
 
 def install(
@@ -281,9 +296,14 @@ def _pip(
         pass_fds=(held,),
     ) as process:
         assert process.stdout is not None
-        for line in filter(None, map(str.strip, process.stdout)):
-            said.append(line)
-            on_progress({"event": "pip", "step": step, "text": line})
+        try:
+            for line in filter(None, map(str.strip, process.stdout)):
+                said.append(line)
+                on_progress({"event": "pip", "step": step, "text": line})
+        except BaseException:  # Ctrl-C too: nothing works on behind our back
+            process.kill()
+            process.wait()
+            raise
     if process.returncode:
         raise SongBloomError(
             f"{step}: pip failed ({_last(chr(10).join(said))})",
