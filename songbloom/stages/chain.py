@@ -124,7 +124,10 @@ class Chain:
             key = self.key(stage, track, stamp)
             result = self.ledger.get(stage, key)
             if result is None:
-                return stands("pending", stage)
+                first = self._deleted(stage, results) or stage
+                for later in STAGES[STAGES.index(first) :]:
+                    results.pop(later, None)
+                return stands("pending", first)
             if result.reason:
                 return stands("failed", stage, result.reason)
             if stage == "ingest":
@@ -189,17 +192,23 @@ class Chain:
                 self._find_originals()
 
     def mend(self) -> None:
-        """Take back results whose files somebody deleted, where they are needed again."""
+        """Take back results of finished songs whose files somebody deleted."""
         self._find_originals()
         for track in self.songs():
-            if track.state == "pending":
-                needed = [s for s in NEEDS[track.stage] if s in STAGES]
-            else:
-                needed = [s for s in STAGES if s not in OPTIONAL] if track.state == "ready" else []
-            for stage in needed:
-                key = track.results[stage]["key"]
-                if track.results[stage].get("files") and not self.folder(stage, key).is_dir():
-                    self.ledger.forget(stage, key)
+            for stage in (s for s in STAGES if s not in OPTIONAL and track.state == "ready"):
+                if not self._has_files(stage, track.results):
+                    self.ledger.forget(stage, track.results[stage]["key"])
+
+    def _deleted(self, stage: str, results: Mapping[str, Mapping[str, Any]]) -> str | None:
+        """The first stage that has to be done again for this one, as its files are gone."""
+        for need in (name for name in NEEDS[stage] if name in results):
+            if not self._has_files(need, results):
+                return self._deleted(need, results) or need
+        return None
+
+    def _has_files(self, stage: str, results: Mapping[str, Mapping[str, Any]]) -> bool:
+        fields = results[stage]
+        return not fields["files"] or self.folder(stage, fields["key"]).is_dir()
 
     def _run_stage(
         self, crew: Crew, stage: str, waiting: int, on_event: Callable[[Event], None], batch: int
