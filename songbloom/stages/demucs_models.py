@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from demucs.apply import BagOfModels, Model
 
 CLASSES = ("demucs.demucs.Demucs", "demucs.hdemucs.HDemucs", "demucs.htdemucs.HTDemucs")
+_HUB_AUTHOR = "adefossez"  # whose repositories on the hub Demucs takes its models from
 _SUFFIXES = (".th", ".safetensors")
 _RATES = range(8_000, 192_001)
 
@@ -138,7 +139,7 @@ def _by_name(name: str) -> ModelFiles:
         raise MissingAssetError(
             f"{name}: no folder, and no model that Demucs knows", f"Demucs knows: {known}."
         )
-    files = [_cached(name, signature, remote) for signature in _signatures(bag)]
+    files = [_cached(signature, remote) for signature in _signatures(bag)]
     if None in files:
         raise MissingAssetError(
             f"{name}: not on this machine yet; nothing is fetched unasked",
@@ -147,21 +148,19 @@ def _by_name(name: str) -> ModelFiles:
     return ModelFiles(tuple(path for path in files if path), bag)
 
 
-def _cached(name: str, signature: str, remote: Path) -> Path | None:
+def _cached(signature: str, remote: Path) -> Path | None:
     """Where the hub's client or torch keeps a model that Demucs has fetched."""
-    from demucs import hf
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants
 
-    repo = f"{hf.DEFAULT_NAMESPACE}/{hf.hf_repo_name(name)}"
-    kept = try_to_load_from_cache(repo, f"{signature}.safetensors")
-    if isinstance(kept, str):
-        return Path(kept)
-    home = os.environ.get("TORCH_HOME") or Path(
-        os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch"
-    )
+    snapshots = f"models--{_HUB_AUTHOR}--*/snapshots/*/{signature}.safetensors"
+    kept = sorted(Path(constants.HF_HUB_CACHE).glob(snapshots))
+    if kept:
+        return kept[-1]
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = Path(os.environ.get("TORCH_HOME") or Path(cache, "torch")).expanduser()
     for line in (remote / "files.txt").read_text("utf-8").split():
-        path = Path(home, "hub", "checkpoints", line).expanduser()
-        if _signature(Path(line)) == signature and path.is_file():
+        path = home / "hub" / "checkpoints" / line
+        if line.endswith(".th") and _signature(path) == signature and path.is_file():
             return path
     return None
 
