@@ -32,7 +32,7 @@ def _names() -> list[str]:
 _NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME...]",
+        metavar="NAME",
         help="Tools: muq, whisperx, stable-audio-tools.",
         show_default=False,
         autocompletion=options.completing(_names),
@@ -56,8 +56,8 @@ def install(
         typer.Option(
             "--torch",
             metavar="SPEC",
-            help="What pip is asked for in place of the list's torch, its options included: for "
-            "another CUDA, or to bring torchaudio along.",
+            help="What pip is asked for in place of torch from the list, options included: for "
+            "another version of CUDA, say.",
             show_default=False,
         ),
     ] = "",

@@ -63,7 +63,7 @@ TOOLS: Mapping[str, ToolKind] = {
         "code BSD-2-Clause; Whisper's weights MIT, alignment models each their own",
     ),
     "stable-audio-tools": ToolKind(
-        "encode-latents: reads checkpoints of VAEs by the library that trained them",
+        "comparisons: encode-latents reads this library's checkpoints by itself",
         ("stable_audio_tools.models.factory", "stable_audio_tools.models.autoencoders"),
         "code MIT; the weights each their own",
     ),
