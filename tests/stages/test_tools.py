@@ -1,5 +1,6 @@
 """Tools in a Python of their own: the protocol, what ends a worker, lists, the environment."""
 
+import ast
 import os
 import re
 import signal
@@ -262,6 +263,20 @@ def test_lists_agree() -> None:
             assert together.setdefault(package, version) == version, (name, package)
     assert {"muq", "whisperx", "stable-audio-tools", "torch", "numpy"} <= together.keys()
     assert together["transformers"].startswith("4.")  # muq fails with 5
+
+
+def test_tools_import_what_their_lists_have() -> None:
+    """A module that serves a tool imports the standard library and what its list installs."""
+    for name in tools_environment.TOOLS:
+        file = tools.FOLDER / f"tool_{name.replace('-', '_')}.py"
+        tree = ast.parse(file.read_text("utf-8") if file.exists() else "")
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [str(node.module)]
+            foreign = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
+            there = {**tools_environment.pins("torch"), **tools_environment.pins(name)}
+            assert foreign <= there.keys(), file
 
 
 def wheel(folder: Path, name: str, version: str, *, files: int = 1) -> None:
