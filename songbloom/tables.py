@@ -182,6 +182,12 @@ class SynthConfig:
         maximum=_MAX_SEED,
         flag="--seed",
     )
+    language: str = _key(
+        "en",
+        "Language of the lyrics; 'mixed' takes English and Mandarin by turns.",
+        choices=("en", "zh", "mixed"),
+        flag="--language",
+    )
     workers: int | None = _key(
         None,
         "Processes that work at the same time; they do not change the songs.",
