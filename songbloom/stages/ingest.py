@@ -27,6 +27,7 @@ _BLOCK_SECONDS = 0.1  # that silence is counted in
 _SILENT = 10 ** (-60 / 20)
 _QUIETEST = -120.0  # dBFS: what no sound at all is said to have
 _FULL_SCALE = 1 - 2**-14  # two steps of 16 bits below 1
+_LEAST_WHOLE = 0.98  # of the length in the header: encoders leave out some at the ends
 _LONGEST_TEXT = 300  # characters of a tag
 _LEAST_SHARE = 0.05  # of a song's letters, for a language to be named
 # Vorbis comments, ID3 frames, MP4 atoms
@@ -76,14 +77,14 @@ def load(settings: PrepareConfig, device: str) -> Process:
 def ingest(item: Item, frontend: str = "release") -> dict[str, Any]:
     """The fields of a song. `SongBloomError` where its sound cannot be read whole."""
     fields = {"audio_sha256": _hash(item.audio), "bytes": item.audio.stat().st_size}
-    fields |= measure(item.audio)
-    tags, findings = read_tags(item.audio)
-    words, complaints = read_lyrics(item, frontend)
-    return {**fields, **tags, **words, "findings": [*findings, *complaints]}
+    heard, findings = measure(item.audio)
+    tags, odd_tags = read_tags(item.audio)
+    words, odd_lyrics = read_lyrics(item, frontend)
+    return {**fields, **heard, **tags, **words, "findings": [*findings, *odd_tags, *odd_lyrics]}
 
 
-def measure(path: Path) -> dict[str, Any]:
-    """Rate, length, level, silence, clipping and fingerprint of a sound file."""
+def measure(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Rate, length, level, silence, clipping and fingerprint of a sound file; and findings."""
     with sound.stream(path) as song:
         meter = _Meter(song.sample_rate, song.channels)
         peaks = fingerprint.Fingerprint(song.sample_rate)
@@ -91,7 +92,11 @@ def measure(path: Path) -> dict[str, Any]:
             meter.add(block)
             peaks.add(block)
         peaks.add(np.zeros((song.channels, 0), dtype=np.float32), last=True)
-        return {**meter.fields(), "fingerprint": peaks.text()}
+        found = []
+        if song.frames and meter.samples < _LEAST_WHOLE * song.frames:
+            promised = song.frames / song.sample_rate
+            found.append(f"sound: its header says {promised:.1f} s; it may be cut off")
+        return {**meter.fields(), "fingerprint": peaks.text()}, found
 
 
 class _Meter:

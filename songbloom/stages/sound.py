@@ -6,6 +6,7 @@ off is an error: another decoder would hide it.
 """
 
 import contextlib
+import re
 import shutil
 import struct
 import subprocess
@@ -24,8 +25,11 @@ from songbloom.units import Hz
 
 _BLOCK = 1 << 17  # samples of each channel
 _AU_HEADER = struct.Struct(">4sIIIII")  # magic, offset of the data, bytes, encoding, rate, channels
-_NO_PLAYLISTS = "file,pipe"  # ffmpeg must not follow what a playlist in disguise names
+# ffmpeg also reads playlists, would follow them anywhere, and waits for ever for live ones.
+_CONTAINERS = "mov,aac,asf,matroska,caf,ape,wv,tta,ac3,eac3,dts,amr,dsf,mp3,flac,ogg,wav,w64,aiff"
 _SIDE = 0.5**0.5
+_CUT_OFF = re.compile(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_SIZE = 0x7FFF0000  # what programs that write into a pipe give as a size is not less
 # Channels to (left, right) after ITU-R BS.775, in the order of WAV and FLAC, by their number. The
 # low-frequency channel is left out.
 _LEFT, _RIGHT, _BOTH, _NOT = (1.0, 0.0), (0.0, 1.0), (_SIDE, _SIDE), (0.0, 0.0)
@@ -42,11 +46,15 @@ _DOWNMIX = {
 
 @dataclass(frozen=True)
 class Stream:
-    """A song being decoded: float32 blocks `[channels, n]`, to be taken once, in order."""
+    """A song being decoded: float32 blocks `[channels, n]`, to be taken once, in order.
+
+    `frames` is how many samples a channel its header promises, which for MP3 may be an estimate.
+    """
 
     sample_rate: Hz
     channels: int
     blocks: Iterator[np.ndarray]
+    frames: int | None = None
 
 
 @contextlib.contextmanager
@@ -64,7 +72,8 @@ def stream(path: Path) -> Iterator[Stream]:
         except (soundfile.LibsndfileError, RuntimeError) as error:
             yield stack.enter_context(_ffmpeg(path, str(error)))
             return
-        yield Stream(source.samplerate, source.channels, _checked(path, _libsndfile(path, source)))
+        blocks = _checked(path, _libsndfile(path, source))
+        yield Stream(source.samplerate, source.channels, blocks, source.frames)
 
 
 def read(path: Path, sample_rate: Hz) -> np.ndarray:
@@ -119,17 +128,15 @@ def _check_file(path: Path) -> None:
 
 
 def _libsndfile(path: Path, source: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """Blocks `[channels, n]`; an error where there are fewer samples than the header says."""
-    promised, found = source.frames, 0
+    """Blocks `[channels, n]`; an error where the file is cut off."""
+    short = _CUT_OFF.search(source.extra_info)  # WAV and AIFF, of which it reads what is there
+    if short and int(short[2]) < int(short[1]) < _UNKNOWN_SIZE:
+        raise _broken(path, f"{short[2]} of {short[1]} bytes are there")
     try:
         while len(block := source.read(_BLOCK, dtype="float32", always_2d=True)):
-            found += len(block)
             yield block.T
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise _broken(path, str(error)) from error
-    if found < promised and source.format in ("FLAC", "WAV", "AIFF"):  # others only estimate it
-        rate = source.samplerate
-        raise _broken(path, f"{found / rate:.1f} s of {promised / rate:.1f} s are there")
 
 
 @contextlib.contextmanager
@@ -142,7 +149,8 @@ def _ffmpeg(path: Path, reason: str) -> Iterator[Stream]:
             "If it is AAC, ALAC or WMA, install ffmpeg; else get a whole copy of the file.",
         )
     command = [program, "-nostdin", "-v", "error", "-xerror"]
-    command += ["-protocol_whitelist", _NO_PLAYLISTS, "-i", f"file:{path}", "-map", "0:a:0"]
+    command += ["-protocol_whitelist", "file,pipe", "-format_whitelist", _CONTAINERS]
+    command += ["-i", f"file:{path}", "-map", "0:a:0"]
     command += ["-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     with tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
@@ -155,13 +163,14 @@ def _ffmpeg(path: Path, reason: str) -> Iterator[Stream]:
                 process.wait()
                 complaints.seek(0)
                 said = complaints.read().decode("utf-8", "replace").strip().split("\n")[-1]
+                said = said.removeprefix(f"file:{path}: ") or "no sound in it"
                 raise SongBloomError(
                     f"{path}: is not a sound file that libsndfile or ffmpeg can read ({said})",
                     "Get a whole copy of the file, or leave it out.",
                 )
             _, offset, _, _, rate, channels = _AU_HEADER.unpack(header)
             process.stdout.read(offset - _AU_HEADER.size)
-            blocks = _pipe(path, process, complaints, channels)
+            blocks = _pipe(path, process, channels)
             yield Stream(rate, channels, _checked(path, blocks))
         finally:
             process.kill()
@@ -170,9 +179,7 @@ def _ffmpeg(path: Path, reason: str) -> Iterator[Stream]:
                 process.stdout.close()
 
 
-def _pipe(
-    path: Path, process: "subprocess.Popen[bytes]", complaints: object, channels: int
-) -> Iterator[np.ndarray]:
+def _pipe(path: Path, process: "subprocess.Popen[bytes]", channels: int) -> Iterator[np.ndarray]:
     assert process.stdout is not None
     size = 4 * channels
     while data := process.stdout.read(_BLOCK * size):
