@@ -17,7 +17,7 @@ from typing import Any
 from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.stages import sound
 from songbloom.stages.stage import Backend, Item, Process
-from songbloom.stages.structure_sections import cover, from_tags, has_tags
+from songbloom.stages.structure_sections import cover, from_tags, has_tags, sounding
 from songbloom.tables import PrepareConfig
 
 VERSION = 1  # of `tags` and `similarity`: raise it when they would find other sections
@@ -72,7 +72,7 @@ def find_sections(item: Item, method: str) -> dict[str, Any]:
         )
     mono = sound.read(item.audio, similarity.SAMPLE_RATE).mean(axis=0)
     duration = len(mono) / similarity.SAMPLE_RATE
-    begin, end = similarity.sounding(mono)
+    begin, end = sounding(mono, similarity.SAMPLE_RATE)
     phrases = None
     if "separate" in item.folders:
         vocals = sound.read(item.folders["separate"] / "vocals.flac", similarity.SAMPLE_RATE)

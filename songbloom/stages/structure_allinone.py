@@ -22,7 +22,7 @@ from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.files import sha256
 from songbloom.stages import demucs_models, sound
 from songbloom.stages.stage import Backend, Item, Process
-from songbloom.stages.structure_sections import Mark, cover
+from songbloom.stages.structure_sections import MIN_SILENCE, Mark, cover, sounding
 from songbloom.tables import PrepareConfig
 from songbloom.units import Hz
 
@@ -34,10 +34,11 @@ OVERLAP = 0.25  # of neighbouring segments when separating: Demucs' own default
 STEMS = ("bass", "drums", "other", "vocals")
 REPOSITORY = "taejunkim/allinone"
 LICENCE = "MIT (All-In-One's released weights, trained on the Harmonix set)"
-# All-In-One's labels -> ours. `start` and `end` are what lies before and after the music.
+# All-In-One's labels -> ours. `start` and `end` are what lies before and after the music, often a
+# blink, often silence, which is heard without a model.
 TAGS = {
-    "start": "silence", "intro": "intro", "verse": "verse", "chorus": "chorus", "bridge": "bridge",
-    "inst": "inst", "solo": "inst", "break": "inst", "outro": "outro", "end": "silence",
+    "start": "intro", "intro": "intro", "verse": "verse", "chorus": "chorus", "bridge": "bridge",
+    "inst": "inst", "solo": "inst", "break": "inst", "outro": "outro", "end": "outro",
 }  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def load(settings: PrepareConfig, device: str) -> Process:
     missing = [name for name in STEMS if name not in separator.sources]
     if missing:
         raise SongBloomError(
-            f"{settings.separate_model}: separates {', '.join(separator.sources)}; "
+            f"The Demucs model separates {', '.join(separator.sources)}; "
             f"All-In-One needs {', '.join(missing)} too",
             "Name a Demucs model of four sources: --separate-model htdemucs",
         )
@@ -73,20 +74,28 @@ def load(settings: PrepareConfig, device: str) -> Process:
 
     def process(item: Item, folder: Path) -> Mapping[str, Any]:
         song = sound.to_stereo(sound.read(item.audio, int(separator.samplerate)))
+        begin, end = sounding(song.mean(axis=0), int(separator.samplerate))
+        found: dict[str, Any] = {"tempo": None, "beats": []}
+        marks: Sequence[Mark] = ()
+        if end > begin:
+            marks, found = _analyse(model, _spectrogram(separator, song, device), device)
         duration = song.shape[1] / int(separator.samplerate)
-        return _analyse(model, _spectrogram(separator, song, device), duration, device)
+        return {"method": "all-in-one", "sections": cover(marks, begin, end, duration), **found}
 
     return process
 
 
 def _separator(settings: PrepareConfig) -> demucs_models.ModelFiles:
-    if not settings.separate_model:
+    named = settings.separate_model
+    if named is None and settings.separate_backend == "demucs":
+        named = "htdemucs"  # as the separate stage does
+    if named is None:
         raise MissingAssetError(
             "All-In-One hears bass, drums, other and vocals apart, and the embedded separator "
             "gives vocals and accompaniment only",
             "Name a Demucs model of four sources: --separate-model htdemucs",
         )
-    return demucs_models.find(settings.separate_model)
+    return demucs_models.find(named)
 
 
 def _weights(settings: PrepareConfig) -> list[Path]:
@@ -115,7 +124,7 @@ def _released(name: str) -> list[Path]:
     """The files of a released model in the hub's cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    with _torchaudio():
+    with _importing():
         from allin1_infer.models.loaders import ENSEMBLE_MODELS, NAME_TO_FILE
     if name not in NAME_TO_FILE and name not in ENSEMBLE_MODELS:
         raise MissingAssetError(
@@ -133,27 +142,42 @@ def _released(name: str) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _torchaudio() -> Iterator[None]:
-    """Lets all-in-one-infer import torchaudio where there is none.
+def _importing() -> Iterator[None]:
+    """Lets all-in-one-infer be imported without harm to the rest.
 
-    It imports it without declaring it, and uses it for reading MP3 files alone, which it is never
-    asked to do here.
+    It imports torchaudio without declaring it, and needs it for reading MP3 files alone, which it
+    is never asked to do here. And its own separator puts itself under Demucs' name, where whatever
+    imports Demucs later would find it.
     """
+    kept = {name: module for name, module in sys.modules.items() if _is_demucs(name)}
+    lacking = not _has_torchaudio()
+    if lacking:
+        sys.modules["torchaudio"] = ModuleType("torchaudio")
+    try:
+        yield
+    finally:
+        if lacking:
+            del sys.modules["torchaudio"]
+        for name in [name for name in sys.modules if _is_demucs(name)]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
+def _is_demucs(name: str) -> bool:
+    return name == "demucs" or name.startswith("demucs.")
+
+
+def _has_torchaudio() -> bool:
     try:
         import torchaudio  # noqa: F401
     except (ImportError, OSError):  # OSError: a CUDA build beside a CPU torch
-        sys.modules["torchaudio"] = ModuleType("torchaudio")
-        try:
-            yield
-        finally:
-            del sys.modules["torchaudio"]
-    else:
-        yield
+        return False
+    return True
 
 
 def _model(files: Sequence[Path], device: str) -> Any:
     """The model, or the ensemble of several."""
-    with _torchaudio():
+    with _importing():
         from allin1_infer.models.ensemble import Ensemble
     models = [_load_file(path).to(device).eval() for path in files]
     return models[0] if len(models) == 1 else Ensemble(models).eval()
@@ -166,7 +190,7 @@ def _load_file(path: Path) -> "nn.Module":
     import torch
     from omegaconf import OmegaConf
 
-    with _torchaudio():
+    with _importing():
         from allin1_infer.models import AllInOne
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -192,7 +216,7 @@ def _spectrogram(separator: Any, song: np.ndarray, device: str) -> np.ndarray:
     import torch
     from demucs.apply import apply_model
 
-    with _torchaudio():
+    with _importing():
         from allin1_infer.spectrogram import compute_spectrogram_from_stem_arrays
         from allin1_infer.stems import quantize_stem_to_madmom_mono_int16
     # shifts=0: All-In-One's own default shifts the song by a random time first
@@ -208,10 +232,13 @@ def _spectrogram(separator: Any, song: np.ndarray, device: str) -> np.ndarray:
     return spectrogram
 
 
-def _analyse(model: Any, spectrogram: np.ndarray, duration: float, device: str) -> dict[str, Any]:
+def _analyse(
+    model: Any, spectrogram: np.ndarray, device: str
+) -> tuple[Sequence[Mark], dict[str, Any]]:
+    """Marks, and `{"tempo", "beats"}`, of spectrograms `[4, T, 81]`."""
     import torch
 
-    with _torchaudio():
+    with _importing():
         from allin1_infer.postprocessing import (
             estimate_tempo_from_beats,
             postprocess_functional_structure,
@@ -221,21 +248,22 @@ def _analyse(model: Any, spectrogram: np.ndarray, duration: float, device: str) 
         output = model(torch.from_numpy(spectrogram)[None].to(device))
         beats = postprocess_metrical_structure(output, model.cfg)["beats"]
         segments = postprocess_functional_structure(output, model.cfg)
-    return {
-        "method": "all-in-one",
-        "sections": cover([*_marks(segments, output, model.cfg)], 0.0, duration, duration),
-        "tempo": estimate_tempo_from_beats(beats),
-        "beats": [round(beat, 3) for beat in beats if beat < duration],
+    tempo = estimate_tempo_from_beats(beats)
+    return [*_marks(segments, output, model.cfg)], {
+        "tempo": None if tempo is None else float(tempo),
+        "beats": [round(float(beat), 3) for beat in beats],
     }
 
 
 def _marks(segments: Sequence[Any], output: Any, config: Any) -> Iterator[Mark]:
     """Segments with our tags; how sure the model is of a label on average is its confidence."""
-    from allin1_infer.config import HARMONIX_LABELS
-
+    with _importing():
+        from allin1_infer.config import HARMONIX_LABELS
     shares = output.logits_function[0].softmax(dim=0).cpu().numpy()
     for part in segments:
-        first = round(float(part.start) * config.fps)
-        last = max(round(float(part.end) * config.fps), first + 1)
+        start, end = float(part.start), float(part.end)
+        if part.label in ("start", "end") and end - start < MIN_SILENCE and len(segments) > 1:
+            continue
+        first, last = round(start * config.fps), max(round(end * config.fps), 1)
         share = float(shares[HARMONIX_LABELS.index(part.label), first:last].mean())
-        yield Mark(TAGS[part.label], float(part.start), share)
+        yield Mark(TAGS[part.label], start, share)

@@ -4,8 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from songbloom.lyrics.tags import VOCAL_TAGS
-from songbloom.units import Seconds
+from songbloom.units import Hz, Seconds
+
+SECONDS_PER_HOP: Seconds = 0.05  # of levels and spectra
+SILENT_DB = -60.0  # dBFS
+MIN_SILENCE: Seconds = 2.0  # at the song's ends; less belongs to the sections there
 
 # Where a section is known by its words alone. Of half a bar before the first word and half a bar
 # after the last one these are the averages (benchmarks/structure.py); neither onsets, changes of
@@ -57,13 +63,35 @@ def cover(marks: Sequence[Mark], begin: Seconds, end: Seconds, duration: Seconds
 def _inside(marks: Sequence[Mark], begin: Seconds, end: Seconds) -> Iterator[Mark]:
     """The marks between `begin` and `end`, in order, the first one at `begin`."""
     ordered = sorted(marks, key=lambda mark: mark.start)
-    borders = [min(max(mark.start, begin), end) for mark in ordered[1:]] + [end]
+    borders = [*(min(max(mark.start, begin), end) for mark in ordered[1:]), end]
     at = begin
-    for number, (mark, border) in enumerate(zip(ordered, borders, strict=True), start=1):
+    for number, (mark, border) in enumerate(zip(ordered, borders, strict=False), start=1):
         is_all = at == begin < end and number == len(ordered)
         if border - at >= MIN_SECTION or is_all:
             yield mark._replace(start=at)
             at = border
+
+
+def level(mono: np.ndarray, sample_rate: Hz) -> np.ndarray:
+    """dBFS of every 50 ms of sound `[n]`."""
+    hop = round(sample_rate * SECONDS_PER_HOP)
+    blocks = np.pad(mono, (0, -len(mono) % hop)).reshape(-1, hop)
+    power = np.mean(np.square(blocks, dtype=np.float64), axis=1)
+    decibels: np.ndarray = 10 * np.log10(power + 1e-12)
+    return decibels
+
+
+def sounding(mono: np.ndarray, sample_rate: Hz) -> tuple[Seconds, Seconds]:
+    """From when to when there is sound in `[n]`; twice 0 where there is none."""
+    duration = len(mono) / sample_rate
+    loud = np.flatnonzero(level(mono, sample_rate) > SILENT_DB)
+    if not len(loud):
+        return 0.0, 0.0
+    begin, end = float(loud[0] * SECONDS_PER_HOP), float((loud[-1] + 1) * SECONDS_PER_HOP)
+    return (
+        begin if begin >= MIN_SILENCE else 0.0,
+        end if duration - end >= MIN_SILENCE else duration,
+    )
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,19 @@ import numpy as np
 from scipy import fft, ndimage, signal, stats
 from scipy.cluster import hierarchy
 
-from songbloom.stages.structure_sections import LEAD, MIN_BREAK, TAIL, Mark, Phrases, sung_share
+from songbloom.stages.structure_sections import (
+    LEAD,
+    MIN_BREAK,
+    SECONDS_PER_HOP,
+    TAIL,
+    Mark,
+    Phrases,
+    level,
+    sung_share,
+)
 from songbloom.units import Hz, Seconds
 
 SAMPLE_RATE: Hz = 16_000  # of all sound here: chords and timbre lie below 8 kHz
-SECONDS_PER_HOP: Seconds = 0.05
 HOPS_PER_FRAME = 5  # a frame is a row of the similarity matrix: a quarter of a second
 MAX_FRAMES = 2400  # longer songs (from ten minutes on) get longer frames: memory is the square
 MIN_FRAMES = 32
@@ -30,8 +38,6 @@ MIN_FRAMES = 32
 _HOP = round(SAMPLE_RATE * SECONDS_PER_HOP)
 _FFT = 4096
 _BLOCK = 1200  # hops
-_SILENT_DB = -60.0  # dBFS
-_MIN_SILENCE: Seconds = 2.0
 _VOICE_DB = (-40.0, -25.0)  # least level of singing: in dBFS, and against the loud parts
 _PHRASE_GAP: Seconds = 0.35
 _MIN_PHRASE: Seconds = 0.3
@@ -69,7 +75,7 @@ def listen(mono: np.ndarray) -> Sound:
         bands.append(mel @ spectrum**2)
     decibels = librosa.power_to_db(np.concatenate(bands, axis=1))
     timbre = fft.dct(decibels, axis=0, norm="ortho")[1:14]
-    return Sound(np.concatenate(notes, axis=1), timbre, level(mono))
+    return Sound(np.concatenate(notes, axis=1), timbre, level(mono, SAMPLE_RATE))
 
 
 def _spectra(mono: np.ndarray) -> Iterator[np.ndarray]:
@@ -83,33 +89,9 @@ def _spectra(mono: np.ndarray) -> Iterator[np.ndarray]:
         yield np.abs(librosa.stft(part, n_fft=_FFT, hop_length=_HOP, center=False))
 
 
-def sounding(mono: np.ndarray) -> tuple[Seconds, Seconds]:
-    """From when to when there is sound in `[n]` at 16 kHz; twice 0 where there is none.
-
-    Less than two seconds of silence at an end are part of the song.
-    """
-    duration = len(mono) / SAMPLE_RATE
-    loud = np.flatnonzero(level(mono) > _SILENT_DB)
-    if not len(loud):
-        return 0.0, 0.0
-    begin, end = float(loud[0] * SECONDS_PER_HOP), float((loud[-1] + 1) * SECONDS_PER_HOP)
-    return (
-        begin if begin >= _MIN_SILENCE else 0.0,
-        end if duration - end >= _MIN_SILENCE else duration,
-    )
-
-
-def level(mono: np.ndarray) -> np.ndarray:
-    """dBFS of every 50 ms of `[n]` at 16 kHz."""
-    blocks = np.pad(mono, (0, -len(mono) % _HOP)).reshape(-1, _HOP)
-    power = np.mean(np.square(blocks, dtype=np.float64), axis=1)
-    decibels: np.ndarray = 10 * np.log10(power + 1e-12)
-    return decibels
-
-
 def find_phrases(vocals: np.ndarray) -> list[tuple[Seconds, Seconds]]:
     """When there is singing in separated vocals `[n]` at 16 kHz."""
-    heard = level(vocals)
+    heard = level(vocals, SAMPLE_RATE)
     least = max(_VOICE_DB[0], float(np.percentile(heard, 95)) + _VOICE_DB[1])
     gap = round(_PHRASE_GAP / SECONDS_PER_HOP)
     sung = np.pad(heard > least, gap)
