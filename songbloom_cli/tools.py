@@ -1,6 +1,7 @@
 """`songbloom tools`: WhisperX, MuQ and stable-audio-tools in a Python environment of their own."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,6 +62,9 @@ def install(
             show_default=False,
         ),
     ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Make the environment anew, whatever is there.")
+    ] = False,
     as_json: options.JsonOption = False,
     dry_run: options.DryRunOption = False,
 ) -> None:
@@ -72,12 +76,20 @@ def install(
     from songbloom.stages import tools_environment
 
     if dry_run:
-        plan = dataclasses.asdict(tools_environment.plan(names or (), torch=torch, base=python))
+        plan = dataclasses.asdict(
+            tools_environment.plan(names or (), torch=torch, base=python, force=force)
+        )
         output.result_json(plan) if as_json else output.result(output.tree(plan))
         return
+    if named := os.environ.get(tools_environment.PYTHON_VARIABLE):
+        output.warning(f"{tools_environment.PYTHON_VARIABLE} is set: stages use {named} instead")
     with output.progress(enabled=not as_json) as bar:
         program = tools_environment.install(
-            names or (), torch=torch, base=python, on_progress=_told if as_json else _shown(bar)
+            names or (),
+            torch=torch,
+            base=python,
+            force=force,
+            on_progress=_told if as_json else _shown(bar),
         )
     if as_json:
         output.event(
@@ -144,6 +156,8 @@ def _shown(bar: output.Progress) -> Callable[[dict[str, Any]], None]:
     step: dict[str, Any] = {}
 
     def show(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            step.clear()
         step.update(event)
         words = f"{step['step']}: {step.get('text', 'starts')[:60]}"
         bar.update(words, step["number"] - 1, step["steps"])

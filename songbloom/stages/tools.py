@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.stages import tool_worker
-from songbloom.stages.tools_environment import STUBS, TOOLS, imports_here, python
+from songbloom.stages.tools_environment import PYTHON_VARIABLE, STUBS, TOOLS, imports_here, python
 from songbloom.units import Seconds
 
 LOAD_TIMEOUT: Seconds = 900.0  # gigabytes from a slow disk
@@ -130,9 +130,14 @@ def check(name: str) -> Condition:
     kind = TOOLS[name]
     program = Path(sys.executable) if imports_here(name) else python(name)
     worker = _Worker(name, FOLDER / "tool_check.py", program)
+    again = f"Make the environment anew: songbloom tools install {name} --force"
+    if named := os.environ.get(PYTHON_VARIABLE):
+        again = f"Install it there, or unset {PYTHON_VARIABLE}, which names {named}."
     try:
         _ask(worker, "load", {"modules": list(kind.modules)}, LOAD_TIMEOUT)
         found = _ask(worker, "versions", {"packages": [name, "torch"]}, LOAD_TIMEOUT)
+    except ToolError as error:
+        raise ToolError(error.message, again, kind=error.kind) from error
     finally:
         worker.stop()
     return Condition(found["versions"], str(program), round(found["seconds"], 1), kind.licence)

@@ -164,13 +164,15 @@ def pins(name: str) -> dict[str, str]:
     return {package: version for package, _, version in pinned}
 
 
-def plan(names: Iterable[str], *, torch: str = "", base: Path | None = None) -> Plan:
+def plan(
+    names: Iterable[str], *, torch: str = "", base: Path | None = None, force: bool = False
+) -> Plan:
     """What `install` would do with the same arguments, and the same errors for wrong ones."""
     base = _base(base)
     target = folder()
     state = _read(target)
     wanted = _wanted(names, state)
-    if state is None or not _goes_on(state, torch, base):
+    if force or state is None or not _goes_on(state, torch, base):
         state, replaces = _State("", ""), target.exists()
     else:
         replaces = False
@@ -185,13 +187,15 @@ def install(
     *,
     torch: str = "",
     base: Path | None = None,
+    force: bool = False,
     on_progress: Callable[[Event], None] = lambda event: None,
 ) -> Path:
     """Make the environment with these tools (none = all) and return its Python.
 
     What is there stays; a killed installation goes on where it was. An environment of other lists,
-    another `torch` or another `base` Python is made anew, with all that it had. `torch` is what pip
-    is asked for in place of the list's pin, options included; `base` is the Python to make it of.
+    another `torch` or another `base` Python is made anew, with all that it had; `force` does so
+    always. `torch` is what pip is asked for in place of the list's pin, options included; `base`
+    is the Python to make it of.
 
     Events: `{"event": "step", "step", "number", "steps"}` and `{"event": "pip", "step", "text"}`.
     `UsageError` for unknown names and Pythons, `SongBloomError` when pip fails.
@@ -200,14 +204,18 @@ def install(
     with contextlib.closing(lock(target.parent, _busy(target))) as held:
         state = _read(target)
         wanted = _wanted(names, state)
-        if state is None or not _goes_on(state, torch, base):
-            state = _State(_version(base), torch)
-            _make(target, base)
-            _write(target, state)
-        steps = list(_steps(wanted, state))
+        made = None if force or state is None or not _goes_on(state, torch, base) else state
+        state = made or _State(_version(base), torch)
+        steps: list[tuple[str, list[str]]] = [] if made else [("environment", [])]
+        steps += _steps(wanted, state)
         for number, (step, packages) in enumerate(steps, start=1):
             on_progress({"event": "step", "step": step, "number": number, "steps": len(steps)})
-            _pip(target, step, _arguments(step, packages, state.torch), held.fileno(), on_progress)
+            if step == "environment":
+                _make(target, base)
+                _write(target, state)
+                continue
+            arguments = _arguments(step, packages, state.torch)
+            _pip(target, step, arguments, held.fileno(), on_progress)
             state.steps[step] = sha256(LISTS / f"{step}.txt")
             _write(target, state)
     return _program(target)

@@ -41,7 +41,7 @@ def test_check_of_what_is_not_there(cli: Cli) -> None:
 def test_check_starts_the_tool(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Python without the tool is found out by importing it."""
     monkeypatch.setenv(tools_environment.PYTHON_VARIABLE, sys.executable)
-    assert_refused(cli("tools", "check", "muq"), 1, "No module named 'muq'")
+    assert_refused(cli("tools", "check", "muq"), 1, "No module named 'muq'", "unset")
     assert "muq  -" not in cli("tools", "list").out
 
 

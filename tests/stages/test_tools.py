@@ -342,7 +342,7 @@ def test_install(folder: Path, lists: Path) -> None:
     plan = tools_environment.plan(["muq"])
     assert (plan.folder, dict(plan.steps)) == (str(folder), {"torch": 2, "muq": 3})
     python = tools_environment.install(["muq"], on_progress=note)
-    assert python == tools_environment.python("muq") and steps == ["torch", "muq"]
+    assert python == tools_environment.python("muq") and steps == ["environment", "torch", "muq"]
     assert tools_environment.installed() == {"muq": "0.1"}
     assert version_in(python, "shared") == "1.0"
     with pytest.raises(SongBloomError, match="stable-audio-tools: pip failed.*nowhere") as caught:
