@@ -20,7 +20,7 @@ import json
 import os
 import unicodedata
 from array import array
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -129,7 +129,8 @@ class _Walk:
         if top is None:
             raise SongBloomError(f"{self.root}: cannot be read", "Check that you may read it.")
         if top.own:
-            yield self._track(id_part(self.root.resolve().name), "", top.own)
+            name = id_part(self.root.resolve().name)
+            top.songs[name + "~2" * (name in top.folders)] = top.own
         stack = [("", "", top, _heap(top))]
         while stack:
             prefix, at, folder, heap = stack[-1]
@@ -166,18 +167,23 @@ class _Walk:
 
     def _list(self, at: str) -> _Folder | None:
         """What stands in the folder `at` (relative, ends in "/"); None where it is left out."""
-        files, folders = [], []
+        files, folders, links = list[str](), list[str](), list[os.DirEntry[str]]()
         try:
             with os.scandir(self.root / at) as entries:
                 for entry in entries:
-                    if entry.is_dir():
-                        if self._enters(at, entry):
+                    if _is(entry.is_dir):
+                        if entry.is_symlink():
+                            links.append(entry)
+                        elif self._enters(at, entry):
                             folders.append(entry.name)
                     elif self._takes(at, entry):
                         files.append(entry.name)
         except OSError as error:
             self.note(at or ".", f"cannot be read ({error.strerror or error})")
             return None
+        for link in sorted(links, key=lambda link: link.name):  # the first to a place is followed
+            if self._enters(at, link):
+                folders.append(link.name)
         if any(name in files for name in _MADE):
             self.note(at or ".", "was made by songbloom prepare; left out")
             return _Folder(None, {}, {})
@@ -191,7 +197,7 @@ class _Walk:
         if entry.name.startswith("."):
             self.note(at + entry.name, "is hidden; left out")
             return False
-        if not entry.is_file():
+        if not _is(entry.is_file):
             what = "a symbolic link to nothing" if entry.is_symlink() else "no regular file"
             self.note(at + entry.name, f"is {what}; left out")
             return False
@@ -252,6 +258,14 @@ class _Walk:
             {part: (name, lyrics.get(_stem(name)) or alone) for part, name in songs.items()},
             parts,
         )
+
+
+def _is(test: Callable[[], bool]) -> bool:
+    """Whether it is; a link to itself is nothing."""
+    try:
+        return test()
+    except OSError:
+        return False
 
 
 def _heap(folder: _Folder) -> "list[tuple[str, tuple[str, _Folder] | None]]":
