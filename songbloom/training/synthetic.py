@@ -19,6 +19,7 @@ from songbloom.data.writer import ShardWriter
 from songbloom.lyrics.frontends import line_phonemes
 from songbloom.model.checkpoint import Model, load_model, read_info
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
+from songbloom.stages import encode_latents
 from songbloom.synth.render import render
 from songbloom.synth.score import Score, compose
 from songbloom.units import HOP, Frames
@@ -78,9 +79,9 @@ def training_song(
 
 
 def clip_starts(frames: Frames) -> tuple[tuple[Frames, ...], Frames]:
-    """Where a song's reference clips start, and their length: at most a third of the song."""
-    length = max(1, min(REFERENCE_FRAMES, frames // 3))
-    return tuple(range(0, frames - length + 1, length)), length
+    """Where a song's reference clips of ten seconds start, and their length, as `prepare` cuts
+    them."""
+    return encode_latents.clip_starts(frames, REFERENCE_FRAMES)
 
 
 def sung_sections(score: Score) -> Iterator[SungSection]:
