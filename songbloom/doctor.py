@@ -12,6 +12,9 @@ import torch
 from songbloom import __version__, hub
 from songbloom.errors import SongBloomError
 from songbloom.model import checkpoint
+from songbloom.stages import chain, tools_environment
+from songbloom.stages.stage import STAGES
+from songbloom.tables import PrepareConfig
 
 # extra of the package -> the modules that it brings
 EXTRAS = {
@@ -22,6 +25,10 @@ EXTRAS = {
     "deepspeed": ("deepspeed",),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
+    "prepare": ("mutagen", "librosa", "pocketsphinx", "demucs", "sklearn"),
+    "structure": ("allin1_infer",),
+    "vae": ("diffusers",),
+    "ray": ("ray",),
 }
 # program -> what it is good for
 PROGRAMS = {
@@ -31,8 +38,11 @@ PROGRAMS = {
 }
 
 
-def examine(models_folder: Path) -> dict[str, Any]:
-    """Nested, JSON-able report; the values of missing things say what to type."""
+def examine(models_folder: Path, settings: PrepareConfig) -> dict[str, Any]:
+    """Nested, JSON-able report; the values of missing things say what to type.
+
+    `settings` are those that `songbloom prepare` would have.
+    """
     return {
         "songbloom": {
             "version": __version__,
@@ -46,6 +56,8 @@ def examine(models_folder: Path) -> dict[str, Any]:
         },
         "devices": _devices(),
         "extras": {name: _extra(name, modules) for name, modules in EXTRAS.items()},
+        "stages": {stage: _backend(stage, settings) for stage in STAGES},
+        "tools": _tools(),
         "programs": {name: _program(name, use) for name, use in PROGRAMS.items()},
         "models_folder": str(models_folder),
         "models": {model.name: _condition(model.path) for model in hub.installed(models_folder)},
@@ -70,6 +82,31 @@ def _devices() -> dict[str, str]:
 def _extra(name: str, modules: tuple[str, ...]) -> str:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     return f"missing; type: pip install 'songbloom[{name}]'" if missing else "installed"
+
+
+def _backend(stage: str, settings: PrepareConfig) -> str:
+    """Who would do a stage's work, and why; for one that cannot, what to do about it."""
+    try:
+        backend = chain.backend(stage, settings)
+    except SongBloomError as error:
+        return f"none; {error.message}. {error.hint}"
+    except OSError as error:  # a file of ours that is gone or cannot be read
+        return f"none; {error}"
+    licence = f"; licence: {backend.licence}" if backend.licence else ""
+    return f"{backend.name}: {backend.why}{licence}"
+
+
+def _tools() -> dict[str, str]:
+    """The tools that need an environment of their own."""
+    try:
+        found = tools_environment.installed()
+    except SongBloomError as error:
+        return {"environment": f"none; {error.message}. {error.hint}"}
+    hint = "missing; type: songbloom tools install"
+    return {
+        name: f"{found.get(name) or f'{hint} {name}'} ({kind.licence})"
+        for name, kind in tools_environment.TOOLS.items()
+    }
 
 
 def _program(name: str, use: str) -> str:

@@ -17,11 +17,12 @@ def doctor(
 ) -> None:
     """Tell what is installed and what is missing.
 
-    Names the devices and the attention in use, and checks the hash of every model's files.
+    Names the devices, the attention and the backend of every stage that are in use, and checks the
+    hash of every model's files.
     """
     loaded = options.load(context)
 
     from songbloom.doctor import examine  # imports torch
 
-    report = examine(options.models_folder(loaded))
+    report = examine(options.models_folder(loaded), loaded.config.prepare)
     output.result_json(report) if as_json else output.result(output.tree(report))

@@ -10,6 +10,7 @@ from cli.helpers import Cli
 
 from songbloom import toml
 from songbloom.doctor import EXTRAS
+from songbloom.stages.stage import STAGES
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +39,27 @@ def test_extras_are_those_of_the_package() -> None:
     """Doctor looks at every extra that users may install."""
     project = toml.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert EXTRAS.keys() == project["optional-dependencies"].keys() - {"dev"}
+
+
+def test_backends_of_the_stages(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage names its backend and why; one whose asset is missing says what to type."""
+    stages = json.loads(cli("doctor", "--json").out)["stages"]
+    assert tuple(stages) == STAGES
+    assert stages["separate"].startswith("seedling: ")
+    (home / "songbloom.toml").write_text('[prepare]\nseparate_model = "gone"\n')
+    stages = json.loads(cli("doctor", "--json").out)["stages"]
+    assert stages["separate"].startswith("none; ") and "gone" in stages["separate"]
+    assert stages["tokenize"].startswith("seedling: ")
+
+
+def test_tools(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tools environment's state: what is missing, and a Python that does not work."""
+    tools = json.loads(cli("doctor", "--json").out)["tools"]
+    assert tools["muq"].startswith("missing; type: songbloom tools install muq")
+    assert "CC BY-NC" in tools["muq"]
+    monkeypatch.setenv("SONGBLOOM_TOOLS_PYTHON", str(home / "gone"))
+    tools = json.loads(cli("doctor", "--json").out)["tools"]
+    assert tools["environment"].startswith("none; ") and "gone" in tools["environment"]
 
 
 def test_models_are_verified(cli: Cli, home: Path, mini_folder: Path) -> None:
