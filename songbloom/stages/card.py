@@ -135,6 +135,7 @@ def _filters(used: Mapping[str, Any], totals: Mapping[str, Any]) -> list[str]:
     """Every threshold, and how many songs it kept and refused."""
     counts = {row["rule"]: row for row in totals["rules"]}
     meanings = {f.name: f.metadata["doc"] for f in dataclasses.fields(FiltersConfig)}
+    meanings["duplicate"] = "Of songs with the same bytes one is kept."
     names = dict.fromkeys((*used, *counts))
     rows = []
     for name in names:

@@ -26,15 +26,17 @@ from songbloom.errors import SongBloomError, UsageError
 from songbloom.files import write_text
 from songbloom.manifest import Track
 from songbloom.stages import picture, sound
+from songbloom.stages.stage import DETAILS, read_details, result_folder
 from songbloom.stages.summary import (
+    CONFIDENCE,
     Summary,
     backends,
     described,
+    language,
     plain,
     read_json,
     sections,
     tracks,
-    words,
 )
 from songbloom.units import Hz, Seconds
 
@@ -90,13 +92,14 @@ def write_report(
     for track in tracks(folder):
         survey.add(track)
     chosen = survey.chosen()
+    rows = [_row(folder, track, survey.summary) for track in survey.listed()]
     totals = survey.summary.to_dict(prepared.get("filters", {}))
     page: dict[str, Any] = {
         "name": plain(folder.resolve().name),
         "summary": totals,
         "backends": backends(prepared),
         "dataset": described(folder),
-        "tracks": survey.rows(),
+        "tracks": rows,
         "shown": [track.id for track in chosen],
     }
     frame = _frame(page["name"])
@@ -139,11 +142,11 @@ class Survey:
         """See the next song."""
         self.summary.add(track)
         number = self.summary.songs
-        self._listed.offer(number, track, _row)
+        self._listed.offer(number, track)
         if track.id in self.wish.ids:
             self._named[track.id] = (number, track)
         elif track.duration is not None:
-            self._shown.offer(number, track, lambda track: track)
+            self._shown.offer(number, track)
 
     def chosen(self) -> list[Track]:
         """The songs to show. `UsageError` for a named one that is not there."""
@@ -156,44 +159,54 @@ class Survey:
         named = [self._named[name][1] for name in dict.fromkeys(self.wish.ids)]
         return named or [track for _, track in self._shown.items()]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The list in the manifest's order; the songs that are shown are in it."""
-        found = dict(self._listed.items())
-        for number, track in (*self._shown.items(), *self._named.values()):
-            found.setdefault(number, _row(track))
+    def listed(self) -> list[Track]:
+        """The songs of the list in the manifest's order; those that are shown are among them."""
+        found = {**dict(self._listed.items()), **dict(self._shown.items())}
+        found |= dict(self._named.values())
         return [found[number] for number in sorted(found)]
 
 
 class _Sample:
-    """As many things as wanted, those whose songs' ids have the lowest hashes."""
+    """As many songs as wanted, those whose ids have the lowest hashes."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._heap: list[tuple[int, int, Any]] = []
+        self._heap: list[tuple[int, int, Track]] = []
 
-    def offer(self, number: int, track: Track, make: Callable[[Track], Any]) -> None:
-        """Take what `make` makes of a song, if it is among the lowest so far."""
+    def offer(self, number: int, track: Track) -> None:
+        """Take a song, if it is among the lowest so far."""
         digest = hashlib.sha256(track.id.encode("utf-8", "surrogatepass")).digest()
         low = -int.from_bytes(digest[:8], "big")
         if len(self._heap) < self._size:
-            heapq.heappush(self._heap, (low, number, make(track)))
+            heapq.heappush(self._heap, (low, number, track))
         elif self._heap and low > self._heap[0][0]:
-            heapq.heapreplace(self._heap, (low, number, make(track)))
+            heapq.heapreplace(self._heap, (low, number, track))
 
-    def items(self) -> list[tuple[int, Any]]:
-        """(number, thing), in order of the numbers."""
-        return sorted(((number, thing) for _, number, thing in self._heap), key=lambda i: i[0])
+    def items(self) -> list[tuple[int, Track]]:
+        """(number, song), in order of the numbers."""
+        return sorted(((number, track) for _, number, track in self._heap), key=lambda i: i[0])
 
 
-def _row(track: Track) -> dict[str, Any]:
-    """What the list says of a song."""
-    results = track.results
-    heard = [word["confidence"] for word in words(track) if word.get("confidence") is not None]
+def _results(folder: Path, track: Track) -> dict[str, Mapping[str, Any]]:
+    """All that the stages found of a song; what was deleted since is left out."""
+    found = dict(track.results)
+    for stage in DETAILS.keys() & found.keys():
+        with contextlib.suppress(SongBloomError):
+            found[stage] = read_details(folder / "work", track, stage)
+    return found
+
+
+def _row(folder: Path, track: Track, summary: Summary) -> dict[str, Any]:
+    """What the list says of a song; its words' confidences go into the totals."""
+    results = _results(folder, track)
+    words = [word for line in results.get("align", {}).get("lines", ()) for word in line["words"]]
+    heard = [word["confidence"] for word in words if word["confidence"] is not None]
+    summary.measure(CONFIDENCE, track, heard)
     return {
         "id": track.id,
         "title": track.title,
         "artist": track.artist,
-        "language": track.language,
+        "language": language(track),
         "duration": track.duration,
         "state": track.state,
         "stage": track.stage,
@@ -209,7 +222,8 @@ def _detail(
     folder: Path, prepared: Mapping[str, Any], track: Track, wish: Wish, room: int
 ) -> dict[str, Any]:
     """All that the page knows of a song, with pictures and sound that fit in `room` bytes."""
-    aligned = track.results.get("align", {})
+    results = _results(folder, track)
+    aligned, structure = results.get("align", {}), results.get("structure", {})
     detail: dict[str, Any] = {
         "about": {
             name: getattr(track, name)
@@ -219,12 +233,12 @@ def _detail(
         "decisions": [dataclasses.asdict(decision) for decision in track.decisions],
         "results": {
             stage: {k: v for k, v in fields.items() if not isinstance(v, list | dict)}
-            for stage, fields in track.results.items()
+            for stage, fields in results.items()
         },
         "sections": sections(track),
         "tags": [section.get("tag", "") for section in aligned.get("sections") or ()],
         "lines": aligned.get("lines") or [],
-        "beats": track.results.get("structure", {}).get("beats") or [],
+        "beats": structure.get("beats") or [],
         "duration": track.duration,
         "image": None,
         "peaks": {},
@@ -250,7 +264,7 @@ def _heard(folder: Path, prepared: Mapping[str, Any], track: Track) -> dict[str,
         return {}
     files = {"mix": folder / str(prepared.get("songs", "")) / track.audio}
     if key := track.results.get("separate", {}).get("key"):
-        stems = folder / "work" / "separate" / key[:2] / key
+        stems = result_folder(folder / "work", "separate", key)
         files |= {name: stems / f"{name}.flac" for name in _STEMS}
     found = {}
     for name, path in files.items():

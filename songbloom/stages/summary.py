@@ -58,7 +58,7 @@ class Measure:
     name: str
     label: str
     unit: str
-    read: Callable[[Track], Iterable[float | None]]
+    read: Callable[[Track], float | None]
     resolution: float
     lowest: float
     highest: float
@@ -74,28 +74,30 @@ class Measure:
         return round(self.lowest / self.resolution), round(self.highest / self.resolution) - 1
 
 
-def _field(stage: str, name: str) -> Callable[[Track], Iterable[float | None]]:
-    return lambda track: (track.results.get(stage, {}).get(name),)
+def _field(stage: str, name: str) -> Callable[[Track], float | None]:
+    return lambda track: track.results.get(stage, {}).get(name)
 
 
-def words(track: Track) -> Iterable[Mapping[str, Any]]:
-    """The words of a song with their times, in order; none where nothing was aligned."""
-    for line in track.results.get("align", {}).get("lines") or ():
-        yield from line.get("words") or ()
+def language(track: Track) -> str:
+    """A song's language: as it was judged by, else as its files or its voice tell; may be empty."""
+    judged = (str(decision.value) for decision in track.decisions if decision.rule == "languages")
+    heard = track.results.get("align", {}).get("language")
+    return next(judged, "") or track.language or heard or ""
 
 
+# of single words, which are in no row of the manifest: whoever reads them adds them
+CONFIDENCE = Measure("confidence", "Confidence of words", "", lambda track: None, 0.01, 0, 1)
 MEASURES = (
-    Measure("duration", "Duration", "s", lambda track: (track.duration,), 1, 0, 7200,
+    Measure("duration", "Duration", "s", lambda track: track.duration, 1, 0, 7200,
             ("min_duration", "max_duration")),
     Measure("alignment", "Words heard", "share", _field("align", "matched"), 0.01, 0, 1,
             ("min_alignment",)),
-    Measure("confidence", "Confidence of words", "",
-            lambda track: (word.get("confidence") for word in words(track)), 0.01, 0, 1),
     Measure("voice", "Voice", "share", _field("separate", "voice"), 0.01, 0, 1, ("min_voice",)),
     Measure("level", "Level", "dBFS", _field("ingest", "rms_dbfs"), 1, -90, 0, ("min_rms",)),
     Measure("vocals", "Vocals", "dBFS", _field("separate", "vocals_dbfs"), 1, -90, 0),
     Measure("silence", "Silence", "share", _field("ingest", "silence"), 0.01, 0, 1,
             ("max_silence",)),
+    CONFIDENCE,
     Measure("tempo", "Tempo", "bpm", _field("structure", "tempo"), 1, 0, 400),
 )  # fmt: skip
 
@@ -123,10 +125,7 @@ class Summary:
         self.songs += 1
         self.states.add(track.state, track.duration or 0.0)
         for measure in MEASURES:
-            bins = self.values[measure.name][track.state in ("rejected", "failed")]
-            for value in measure.read(track):
-                if value is not None:
-                    bins[measure.place(value)] += 1
+            self.measure(measure, track, (measure.read(track),))
         for decision in track.decisions:
             rule = self.rules.setdefault(decision.rule, [decision.limit, 0, 0])
             if rule[0] != decision.limit:
@@ -137,15 +136,22 @@ class Summary:
         elif track.state != "pending":
             self._add_refused(track)
 
+    def measure(self, measure: Measure, track: Track, values: Iterable[float | None]) -> None:
+        """Count values of a song into a measure's histogram."""
+        bins = self.values[measure.name][track.state in ("rejected", "failed")]
+        for value in values:
+            if value is not None:
+                bins[measure.place(value)] += 1
+
     def _add_ready(self, track: Track) -> None:
         length = track.duration or 0.0
-        self.languages.add(track.language, length)
+        self.languages.add(language(track), length)
         self.licences.add(track.licence, length)
         self.sources.add(track.source, length)
         for section in sections(track):
             self.sections.add(section["tag"], section["end"] - section["start"])
-        self.lines += len(track.results.get("align", {}).get("lines") or ())
-        self.words += sum(1 for _ in words(track))
+        self.lines += track.results.get("ingest", {}).get("lyrics_lines") or 0
+        self.words += track.results.get("ingest", {}).get("lyrics_words") or 0
 
     def _add_refused(self, track: Track) -> None:
         rule = next((decision.rule for decision in track.decisions if not decision.kept), None)

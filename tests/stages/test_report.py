@@ -24,6 +24,7 @@ from songbloom.manifest import Decision, Track
 from songbloom.stages import picture, report, summary
 from songbloom.stages.card import write_card
 from songbloom.stages.report import Wish, write_report
+from songbloom.stages.stage import DETAILS_FILE, result_folder
 from songbloom.tables import FiltersConfig
 from songbloom_cli import report as command
 
@@ -47,30 +48,29 @@ def words(text: str, start: float) -> list[dict[str, Any]]:
     ]
 
 
-def aligned(first: str) -> dict[str, Any]:
+def lines() -> list[dict[str, Any]]:
     """Two lines in two sections; the second line's last word was not heard."""
-    lost = {"text": "lost", "start": None, "end": None, "confidence": None}
-    lines = [
-        {"section": 0, "text": f"{first} two three", "start": 0.5, "end": 2.0, "confidence": 0.5,
-         "words": words(f"{first} two three", 0.5)},
+    lost = {"text": "lost", "start": None, "end": None, "confidence": 0.0}
+    return [
+        {"section": 0, "text": "one two three", "start": 0.5, "end": 2.0, "confidence": 0.5,
+         "words": words("one two three", 0.5)},
         {"section": 1, "text": "four five lost", "start": 2.5, "end": 3.5, "confidence": 0.5,
          "words": [*words("four five", 2.5), lost]},
     ]  # fmt: skip
-    tags = [{"tag": "verse", "start": 0.5, "end": 2.0}, {"tag": "chorus", "start": 2.5, "end": 3.5}]
-    return {"key": "aa", "lines": lines, "sections": tags, "matched": 0.8, "language": "en"}
 
 
 def song(id: str, **other: Any) -> Track:
     """A song that is ready."""
+    tags = [{"tag": "verse", "start": 0.5, "end": 2.0}, {"tag": "chorus", "start": 2.5, "end": 3.5}]
     sections = [
         {"tag": "verse", "start": 0.0, "end": 2.25, "confidence": 0.9},
         {"tag": "chorus", "start": 2.25, "end": 4.0, "confidence": 0.1},
     ]
     results = {
-        "ingest": {"rms_dbfs": -12.5, "silence": 0.0},
-        "separate": {"key": "bbcc", "voice": 0.5, "vocals_dbfs": -20.0},
-        "align": aligned("one"),
-        "structure": {"key": "dd", "sections": sections, "tempo": 120.0, "beats": [0.5, 1.0]},
+        "ingest": {"rms_dbfs": -12.5, "silence": 0.0, "lyrics_lines": 2, "lyrics_words": 6},
+        "separate": {"key": "eeff", "voice": 0.5, "vocals_dbfs": -20.0},
+        "align": {"key": "aabb", "sections": tags, "matched": 0.8, "language": "en"},
+        "structure": {"key": "ccdd", "sections": sections, "tempo": 120.0},
     }
     known: dict[str, Any] = {
         "id": id, "audio": f"{id}.flac", "title": f"Song {id}", "artist": "Ann", "language": "en",
@@ -112,10 +112,14 @@ def dataset(folder: Path, tracks: list[Track], sounds: bool = True) -> Path:
     for track in tracks if sounds else ():
         if track.state == "ready":
             audio.save(songs / track.audio, tone(4.0), RATE)
-    stems = data / "work" / "separate" / "bb" / "bbcc"
-    stems.mkdir(parents=True)
+    details = {"align": {"lines": lines()}, "structure": {"beats": [0.5, 1.0]}}
+    for stage, key in (("align", "aabb"), ("structure", "ccdd"), ("separate", "eeff")):
+        made = result_folder(data / "work", stage, key)
+        made.mkdir(parents=True)
+        if stage in details:
+            (made / DETAILS_FILE).write_text(json.dumps(details[stage]))
     for name, hertz in (("vocals", 500.0), ("accompaniment", 200.0)):
-        audio.save(stems / f"{name}.flac", tone(4.0, hertz), RATE)
+        audio.save(made / f"{name}.flac", tone(4.0, hertz), RATE)
     return data
 
 
@@ -161,6 +165,9 @@ def test_page_says_what_the_manifest_says(page: str) -> None:
     assert [(row["id"], row["title"]) for row in held["tracks"]] == [
         (track.id, track.title) for track in corpus()
     ]
+    confidences = next(h for h in totals["histograms"] if h["name"] == "confidence")["bins"]
+    assert [kept for _, kept, _ in confidences if kept] == [6, 4, 2]  # 0, .25 and .5 of two songs
+    assert held["tracks"][0]["confidence"] == pytest.approx(1 / 6, abs=1e-4)
     assert held["shown"] == ["a", "b", "c", "d"]  # e has no length: there is nothing to draw
     assert held["backends"][0]["why"] == "<b>small</b>"
 
@@ -168,12 +175,16 @@ def test_page_says_what_the_manifest_says(page: str) -> None:
 def test_a_song_holds_what_the_stages_found(page: str) -> None:
     """Words, sections, decisions and sound of a song are in its own element."""
     detail = read(page, "track-0")
-    assert detail["lines"] == aligned("one")["lines"] and detail["tags"] == ["verse", "chorus"]
+    assert (
+        detail["lines"] == lines()
+        and detail["beats"] == [0.5, 1.0]
+        and detail["tags"] == ["verse", "chorus"]
+    )
     assert [section["confidence"] for section in detail["sections"]] == [0.9, 0.1]
     assert detail["decisions"] == [{"rule": "min_voice", "value": 0.5, "limit": 0.1, "kept": True}]
     assert list(detail["sound"]) == ["mix", "vocals", "accompaniment"]
     assert list(detail["peaks"]) == ["vocals", "accompaniment"]
-    assert detail["results"]["structure"] == {"key": "dd", "tempo": 120.0}
+    assert detail["results"]["structure"] == {"key": "ccdd", "tempo": 120.0}
     assert list(read(page, "track-2")["peaks"]) == ["mix"]  # no stems are there
 
 
@@ -263,7 +274,7 @@ def test_a_large_dataset_is_sampled_by_ids(monkeypatch: pytest.MonkeyPatch) -> N
         survey = report.Survey(Wish(tracks=7))
         for track in some:
             survey.add(track)
-        listed = {row["id"] for row in survey.rows()}
+        listed = {track.id for track in survey.listed()}
         return listed, {track.id for track in survey.chosen()}
 
     listed, shown = taken(tracks)
@@ -440,7 +451,7 @@ def test_in_a_browser(page: str, tmp_path: Path) -> None:
     assert told["start"] == [["two"], ["two"], ["0:01"]] and told["head"] == pytest.approx(30)
     assert told["clicked"] == [["five"], "0:03.0 / 0:04.0", "#track=a&t=3.00"]
     assert told["back"] == ["two"] and told["lost"] == 1
-    assert told["colours"] == ["word c0", "word c1 now", "word c2", "word c0", "word c1", "word "]
+    assert told["colours"] == ["word c0", "word c1 now", "word c2", "word c0", "word c1", "word c0"]
     assert told["lanes"] == ["", "beats", "sections", "words", "mel", "vocals", "backing"]
     assert told["titles"] == ["Song a", EVIL, "c", "Song d"]
     assert told["sorted"] == ["0:04", "0:04", "0:04", "11:40", ""]

@@ -44,6 +44,8 @@ const bytes = (count) => {
   const power = count < 1000 ? 0 : Math.min(Math.floor(Math.log10(count) / 3), 4);
   return `${number(count / 1000 ** power, 1)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
 };
+const shortly = (value) => // of any type
+  typeof value === "number" ? number(value, 4) : value === null ? "" : value.length > 120 ? `${value.slice(0, 120)}…` : String(value);
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 const name = (track) => track.title || track.id;
 const decode = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -77,7 +79,7 @@ function drawTotals() {
     ["Ready to train", hours(totals.hours_ready)], ["Rejected", number(states.rejected)],
     ["Failed", number(states.failed)]];
   if (states.pending) tiles.push(["Pending", number(states.pending)]);
-  tiles.push(["Lines", number(totals.lines)], ["Words", number(totals.words)]);
+  tiles.push(["Lines of lyrics", number(totals.lines)], ["Words", number(totals.words)]);
   for (const [label, value] of tiles)
     $("tiles").append(make("div", {}, make("dt", {}, label), make("dd", {}, value)));
   const languages = totals.languages.map((row) => row.name || "not told").slice(0, 8).join(", ");
@@ -147,14 +149,14 @@ function drawReasons() {
     : make("p", { class: "empty" }, "No song was left out."));
   if (rules.length)
     $("rules").append(make("h3", {}, "Filters applied"), table([["Filter", (row) => row.rule],
-      ["Limit", (row) => (row.limit === null ? "" : String(row.limit)), true],
+      ["Limit", (row) => shortly(row.limit), true],
       ["Songs kept", (row) => number(row.kept), true], ["Songs rejected", (row) => number(row.refused), true]], rules));
 }
 
 function drawMakers() {
   $("backends").append(page.backends.length
     ? table([["Stage", (row) => row.stage], ["Backend", (row) => row.name], ["Why", (row) => row.why],
-      ["Licence of its weights", (row) => row.licence], ["Hash", (row) => row.hash.slice(0, 12)]], page.backends)
+      ["Licence of its weights", (row) => row.licence], ["Hash", (row) => row.hash.slice(0, 8)]], page.backends)
     : make("p", { class: "empty" }, "prepare.json names no backends."));
   const made = page.dataset;
   pairs($("dataset"), [["Training set", made.dataset_hash], ["Songs in it", number(made.songs)],
@@ -377,11 +379,11 @@ function drawFacts(track) {
   facts.replaceChildren();
   const { detail } = song;
   if (detail.decisions.length)
-    facts.append(make("h3", {}, "Filters"), table([["Filter", (row) => row.rule], ["Value", (row) => (typeof row.value === "number" ? number(row.value, 4) : row.value), true],
-      ["Limit", (row) => String(row.limit), true], ["", (row) => (row.kept ? "kept" : tag("rejected"))]], detail.decisions));
+    facts.append(make("h3", {}, "Filters"), table([["Filter", (row) => row.rule], ["Value", (row) => shortly(row.value), true],
+      ["Limit", (row) => shortly(row.limit), true], ["", (row) => (row.kept ? "kept" : tag("rejected"))]], detail.decisions));
   facts.append(make("h3", {}, "File"), pairs(make("dl", { class: "pairs" }), Object.entries(detail.about)));
   for (const [stage, fields] of Object.entries(detail.results)) {
-    const values = Object.entries(fields).map(([key, value]) => [key, typeof value === "number" ? number(value, 4) : typeof value === "string" && value.length > 120 ? `${value.slice(0, 120)}…` : value]);
+    const values = Object.entries(fields).map(([key, value]) => [key, shortly(value)]);
     facts.append(make("details", {}, make("summary", {}, stage), pairs(make("dl", { class: "pairs" }), values)));
   }
 }
