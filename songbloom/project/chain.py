@@ -131,7 +131,7 @@ def _prepare_facts(project: Project) -> Facts:
     facts |= _settings("filters", dataclasses.asdict(filters), set())
     for stage, backend in chain.backends(settings).items():
         facts[f"the backend of {stage}"] = f"{backend.name} {backend.hash[:12]}"
-    return facts | {"songs": _songs(project.songs)}
+    return facts | {project.songs.name: _songs(project.songs)}
 
 
 def _train_facts(project: Project) -> Facts:
@@ -369,7 +369,7 @@ def _songs(path: Path) -> str:
         files = [name for name in (track.audio, track.lyrics) if name]
         stamps = [_stamp(found.root / name) for name in files]
         running = digest([running, track.id, *stamps, track.lyrics_text])
-    return f"{count} ({running[:12]})"
+    return f"{count} songs ({running[:12]})"
 
 
 def _stamp(path: Path) -> list[int]:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cli.helpers import Cli, assert_refused
 from training.runs import CONFIG, SEEDLING
 
-from songbloom import config
+from songbloom import audio, config
 from songbloom.project import chain
 from songbloom.stages.ledger import Ledger, Result
 from songbloom.training.synthetic import write_dataset
@@ -36,6 +38,13 @@ def trains(home: Path, dataset: Path) -> Path:
     """A project that only trains: its data come from elsewhere."""
     (home / "songbloom.toml").write_text(f'{SMALL}data = "{dataset}"\n', encoding="utf-8")
     return home
+
+
+def song(folder: Path, seconds: float) -> None:
+    """A sound without lyrics."""
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, round(seconds * 48_000)))
+    audio.save(folder / "audio.flac", noise.astype(np.float32), 48_000)
 
 
 def set_key(project: Path, was: str, now: str) -> None:
@@ -217,6 +226,58 @@ def test_without_a_project_the_error_says_how_to_make_one(cli: Cli, home: Path) 
     assert_refused(cli("init", "file"), 1, "file")
     (home / "songbloom.toml").write_text("[trian]\n")
     assert_refused(cli("status"), 2, "trian", "train")
+
+
+def test_the_chain_from_songs_on_waits_for_what_comes_first(cli: Cli, home: Path) -> None:
+    """Songs that changed make prepare stale; the same training set comes out, and train stays."""
+    song(home / "songs" / "a", 2.0)
+    filters = "min_duration = 0.0\nmin_voice = 0.0\nlyrics = 'optional'\n"
+    (home / "songbloom.toml").write_text(f"{SMALL}[filters]\n{filters}")
+
+    def states() -> list[tuple[str, str]]:
+        stages = json.loads(cli("status", "--json").out)["stages"]
+        return [(stage["state"], "; ".join(stage["why"])) for stage in stages]
+
+    assert states() == [("new", "was never made"), ("waits", "prepare comes first")]
+    assert cli("run", "prepare", "-q").code == 0
+    assert states() == [("fresh", ""), ("new", "was never made")]
+    assert cli("run", "-q").code == 0
+    assert states() == [("fresh", ""), ("fresh", "")]
+    made = (home / "dataset" / "dataset.json").read_bytes()
+
+    (home / "songs" / "broken.mp3").write_text("no sound")
+    (stale, why), waits = states()
+    assert stale == "stale" and why.startswith("songs was 1 songs (") and "now 2 songs (" in why
+    assert waits == ("waits", "prepare comes first")
+    ran = cli("run", "--json")
+    assert ran.code == 3  # some songs failed, and what could be made is made
+    assert (home / "dataset" / "dataset.json").read_bytes() == made
+    assert states() == [("fresh", ""), ("fresh", "")]
+    found = json.loads(cli("status", "dataset", "--json").out)
+    assert (found["ready"], found["failed"], found["songs"]) == (1, 1, 2)
+    assert found["stages"]["ingest"] == {"done": 1, "failed": 1, "rejected": 0, "pending": 0}
+    assert found["dataset_hash"] == json.loads(made)["dataset_hash"]
+
+    set_key(home, "min_duration = 0.0", "min_duration = 5.0")  # refuses the song that was good
+    assert states()[0] == ("stale", "[filters] min_duration was 0.0, now 5.0")
+    assert cli("run", "-q").code == 3
+    assert "dataset is gone, or not whole" in states()[0][1]
+
+
+def test_status_counts_songs_where_they_wait(cli: Cli, home: Path) -> None:
+    """By stage and state, from the ledger and, where that is gone, from the manifest."""
+    song(home / "songs" / "good", 12.0)
+    song(home / "songs" / "short", 1.0)
+    (home / "songs" / "broken.mp3").write_text("no sound")
+    (home / "songbloom.toml").write_text("[filters]\nlyrics = 'optional'\n")
+    assert cli("prepare", "songs", "-o", "d", "--stages", "ingest", "-q").code == 3
+    found = json.loads(cli("status", "d", "--json").out)
+    assert [found[state] for state in ("ready", "failed", "rejected", "pending")] == [0, 1, 1, 1]
+    assert found["stages"]["ingest"] == {"done": 1, "failed": 1, "rejected": 1, "pending": 0}
+    assert found["stages"]["separate"] == {"done": 0, "failed": 0, "rejected": 0, "pending": 1}
+    shutil.rmtree(home / "d" / "work")
+    assert json.loads(cli("status", "d", "--json").out) == found
+    assert "separate" in cli("status", "d").out
 
 
 def test_status_of_a_dataset_that_another_program_made(cli: Cli, dataset: Path) -> None:
