@@ -28,12 +28,12 @@ import numpy as np
 
 
 class Server:
-    """A tool's module and, once it is loaded, its model."""
+    """A tool's module and its model, once they are loaded."""
 
     def __init__(self, tool_file: Path, folder: Path) -> None:
-        _mend_torchaudio()
-        self._tool = _module(tool_file)
+        self._file = tool_file
         self._folder = folder
+        self._tool: Any = None
         self._model: Any = None
 
     def answer(self, line: str) -> str:
@@ -49,6 +49,8 @@ class Server:
 
     def _do(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if command == "load":
+            _mend_torchaudio()
+            self._tool = _module(self._file)
             self._model = self._tool.load(arguments)
             return {}
         result: dict[str, Any] = self._tool.call(self._model, command, arguments)

@@ -156,6 +156,14 @@ def test_a_model_that_does_not_load(anywhere: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("songbloom-tool-*"))
 
 
+def test_a_tool_that_does_not_import(anywhere: str, fakes: Path) -> None:
+    """A library that is missing is told like anything else that goes wrong."""
+    (fakes / "tool_fake.py").write_text("import gone_away\n")
+    with pytest.raises(ToolError, match="No module named 'gone_away'") as caught:
+        Tool("fake", {}, timeout=20).start()
+    assert caught.value.kind == "ModuleNotFoundError"
+
+
 def test_a_hang_is_ended_with_its_children(fakes: Path) -> None:
     """Beyond the timeout the whole process group is killed, and the next item gets another."""
     with Tool("fake", {}, timeout=1) as tool:
