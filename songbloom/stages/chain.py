@@ -261,7 +261,8 @@ def count(songs: Iterable[Track]) -> tuple[Counter[str], Counter[tuple[str, str,
     for track in songs:
         states[track.state] += 1
         if track.state in ("failed", "rejected"):
-            refused = next((d.rule for d in track.decisions if not d.kept), track.reason)
+            plain = track.reason.removeprefix(f"{track.audio}: ")
+            refused = next((d.rule for d in track.decisions if not d.kept), plain)
             reasons[track.state, track.stage, refused] += 1
     return states, reasons
 

@@ -163,8 +163,13 @@ def _import_ray() -> Any:
 
 
 def _begin(settings: PrepareConfig, device: str, log: Path) -> None:
-    """The start of a worker process, which ends with the one that made it, however that ends."""
+    """The start of a worker process, which ends with the one that made it, however that ends. What
+    libraries print goes into a file: the terminal is the command's."""
     global _worker
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log.with_suffix(".out"), "w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
