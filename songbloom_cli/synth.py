@@ -31,6 +31,7 @@ def synth(
         typer.Option("--hours", help="Make songs until they last this long.", show_default=False),
     ] = None,
     seed: Annotated[int | None, options.setting("synth", "seed")] = None,
+    language: Annotated[str | None, options.setting("synth", "language")] = None,
     workers: Annotated[int | None, options.setting("synth", "workers")] = None,
     config: options.ConfigOption = None,
     as_json: options.JsonOption = False,
@@ -47,7 +48,9 @@ def synth(
 
     if dry_run:
         plan = dataclasses.asdict(
-            corpus.plan_corpus(out, songs=songs, hours=hours, seed=settings.seed)
+            corpus.plan_corpus(
+                out, songs=songs, hours=hours, seed=settings.seed, language=settings.language
+            )
         )
         output.result_json(plan) if as_json else output.result(output.tree(plan))
         return
@@ -57,6 +60,7 @@ def synth(
             songs=songs,
             hours=hours,
             seed=settings.seed,
+            language=settings.language,
             workers=settings.workers,
             on_progress=_told if as_json else _shown(bar),
         )

@@ -19,6 +19,16 @@ def test_plan(cli: Cli, home: object) -> None:
     assert "songs" in cli("synth", "--songs", 2, "-o", "c", "--dry-run").out
 
 
+def test_language(cli: Cli, home: object) -> None:
+    """Each language has songs of its own; a mixed corpus has both."""
+    plans = [
+        json.loads(cli("synth", "--songs", 2, "-o", "c", "--dry-run", "--json", *more).out)
+        for more in ((), ("--language", "zh"), ("--language", "mixed"))
+    ]
+    assert len({plan["duration"] for plan in plans}) == 3
+    assert_refused(cli("synth", "--songs", 1, "-o", "c", "--language", "fr"), 2, "en, zh, mixed")
+
+
 def test_songs(cli: Cli, home) -> None:  # type: ignore[no-untyped-def]
     """A folder a song with its five files; again makes nothing new; events with --json."""
     pytest.importorskip("pyworld", reason="the synth extra is not installed")
