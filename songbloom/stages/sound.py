@@ -6,6 +6,7 @@ off is an error: another decoder would hide it.
 """
 
 import contextlib
+import os
 import re
 import shutil
 import struct
@@ -68,7 +69,7 @@ def stream(path: Path) -> Iterator[Stream]:
     _check_file(path)
     with contextlib.ExitStack() as stack:
         try:
-            source = stack.enter_context(soundfile.SoundFile(str(path)))
+            source = stack.enter_context(soundfile.SoundFile(os.fsencode(path)))
         except (soundfile.LibsndfileError, RuntimeError) as error:
             yield stack.enter_context(_ffmpeg(path, str(error)))
             return
