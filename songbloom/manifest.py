@@ -93,7 +93,10 @@ _COMPARE = {">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operato
 def to_row(track: Track) -> dict[str, Any]:
     """A track as its line's JSON object; `from_row` gives the track again."""
     row = {item.name: getattr(track, item.name) for item in dataclasses.fields(Track)}
-    row["decisions"] = [dataclasses.asdict(decision) for decision in track.decisions]
+    row["decisions"] = [
+        {"rule": d.rule, "value": d.value, "limit": d.limit, "kept": d.kept}
+        for d in track.decisions
+    ]
     row["results"] = {stage: dict(fields) for stage, fields in track.results.items()}
     return row
 
@@ -171,7 +174,7 @@ def stats(tracks: Iterable[Track]) -> dict[str, Any]:
         totals[track.state] += 1
         hours[track.state] += track.duration or 0.0
         languages[track.language or "unknown"] += 1
-        stages.update(track.results)
+        stages.update(list(track.results))
         if track.state in ("rejected", "failed"):
             reasons[_why(track)] += 1
     states = get_args(State)
