@@ -8,6 +8,7 @@ song.
 """
 
 import argparse
+import dataclasses
 import json
 import resource
 import tempfile
@@ -24,7 +25,7 @@ from songbloom.manifest import Track
 from songbloom.stages import prepare, sources
 from songbloom.stages.chain import Chain
 from songbloom.stages.crews import LocalCrew
-from songbloom.stages.ledger import Ledger, Result
+from songbloom.stages.ledger import Result
 from songbloom.stages.stage import STAGES, Backend, digest
 from songbloom.stages.worker import load
 from songbloom.synth.render import render
@@ -115,6 +116,7 @@ def rows(number: int) -> dict[str, Any]:
             ("corpus", lambda: chain.ledger.replace_tracks(_tracks(number))),
             ("results", lambda: _fill(chain)),
             ("originals", lambda: chain._find_originals()),
+            ("resume", lambda: sum(1 for _ in chain.songs())),
             ("manifest", lambda: manifest.write(folder / "manifest.jsonl", chain.songs())),
             ("read", lambda: sum(1 for _ in manifest.read(folder / "manifest.jsonl"))),
         ):
@@ -149,17 +151,15 @@ def _fill(chain: Chain) -> None:
         "tokenize": {"frames": 4500, "vocab_size": 1480, "codebook_hash": "0" * 64, "used": 900},
         "encode-latents": {"frames": 4500, "vae_hash": "0" * 64, "latent_dim": 64},
     }
-    ledger: Ledger = chain.ledger
-    for track, stamp in ledger.tracks():
-        sha = digest(track.id)
-        ingested = _ingested(sha)
-        ledger.put("ingest", chain.key("ingest", track, stamp), Result(ingested))
-        settled = chain.settle(track, stamp)
-        while settled.state == "pending":
-            stage = settled.stage
-            ledger.put(stage, chain.key(stage, settled, stamp), Result(common[stage]))
-            settled = chain.settle(track, stamp)
-        assert settled.state == "ready", settled.reason
+    for track, stamp in chain.ledger.tracks():
+        ingested = _ingested(digest(track.id))
+        chain.ledger.put("ingest", chain.key("ingest", track, stamp), Result(ingested))
+        results: dict[str, dict[str, Any]] = {"ingest": ingested}
+        track = dataclasses.replace(track, results=results)
+        for stage, fields in common.items():
+            key = chain.key(stage, track, stamp)
+            chain.ledger.put(stage, key, Result(fields))
+            results[stage] = {"key": key}
 
 
 def _ingested(sha: str) -> dict[str, Any]:

@@ -66,6 +66,7 @@ def prepare(
         found = sources.find(task.songs, exclude=[task.output])
         chain = Chain(found.root, task.output / "work", task.settings, task.filters)
         try:
+            _write_description(task, chain, _described_inputs(task.output))  # `status` reads it
             chain.ledger.forget_failures(passing_only=not task.retry_failed)
             total = chain.take(found, task.part, task.limit)
             on_event({"event": "songs", "songs": total, "folder": str(task.songs)})
