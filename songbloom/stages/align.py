@@ -186,11 +186,12 @@ def _rows(found: Alignment) -> Iterator[dict[str, Any]]:
             "start": _rounded(sung[0].start if sung else line.start),
             "end": _rounded(sung[-1].end if sung else line.end),
             "confidence": round(_sureness(heard), 4),
-            "words": [_word(w.text, h) for w, h in zip(line.words, heard, strict=True)],
+            "words": [word_row(w.text, h) for w, h in zip(line.words, heard, strict=True)],
         }
 
 
-def _word(text: str, heard: Heard | None) -> dict[str, Any]:
+def word_row(text: str, heard: Heard | None) -> dict[str, Any]:
+    """A word as the stage tells of it."""
     return {
         "text": text,
         "start": _rounded(heard.start if heard else None),

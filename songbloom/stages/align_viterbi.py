@@ -68,7 +68,7 @@ def align(log_posteriors: np.ndarray, lines: Sequence[Sequence[Sequence[str]]]) 
     """
     trellis = build(lines)
     num_words = int(trellis.word.max()) + 1
-    path = best_path(emissions(log_posteriors), trellis)
+    path = best_path(emissions(log_posteriors), trellis) if len(log_posteriors) else None
     if path is None:
         return [Place(None, 0.0)] * num_words
     likeness = np.exp(log_posteriors - log_posteriors.max(1, keepdims=True))  # [T, 40], 0..1
@@ -92,12 +92,13 @@ def best_path(emission: np.ndarray, trellis: Trellis) -> np.ndarray | None:
     """
     walk = _Walk(emission, trellis)
     starts = range(0, len(emission), _BLOCK)
-    scores, at_starts = walk.start(), []
+    scores = walk.start()
+    at_starts = []
     for begin in starts:
         at_starts.append(scores)
         scores, _ = walk.block(scores, begin)
     ends = scores[-2:] if len(scores) > 1 else scores[-1:]
-    if not len(emission) or ends.max() <= _NEVER / 2:
+    if ends.max() <= _NEVER / 2:
         return None
     state = len(scores) - len(ends) + int(ends.argmax())
     path = np.empty(len(emission), dtype=np.int64)
