@@ -87,7 +87,8 @@ def fit(
     which is returned: the recipe, the hours it took, and the scores of songs that were held out.
     `work` holds the decoded stems and the checkpoint; what is there is gone on from.
     """
-    learned, held_out = split_songs(song_folders(corpus))
+    songs = song_folders(corpus)
+    learned, held_out = split_songs(songs)
     stems = Stems(learned, work / "stems", on_progress)
     average, hours = _train(stems, work / "state.safetensors", recipe, on_progress)
     weights = target / "separator.safetensors"
@@ -96,12 +97,19 @@ def fit(
         "recipe": dataclasses.asdict(recipe),
         "model": dict(MODEL),
         "loss": "L1 of the vocals' waveform, the mixture's RMS being 1",
-        "songs": {"learned": len(learned), "held_out": len(held_out), "hours": stems.hours},
-        "training_hours": round(hours, 3),
+        "corpus": {**_origin(songs[0]), "learned": len(learned), "held_out": len(held_out)},
+        "hours": {"learned_from": stems.hours, "training": round(hours, 3)},
+        "made_with": {"torch": torch.__version__, "threads": torch.get_num_threads()},
         "scores": score(demucs_models.load_file(weights), held_out, on_progress)["summary"],
     }
     write_text(target / "recipe.json", json.dumps(report, indent=2) + "\n")
     return report
+
+
+def _origin(song: Path) -> dict[str, Any]:
+    """What a corpus was made from, as its first song tells."""
+    truth = json.loads((song / "truth.json").read_text("utf-8"))
+    return {key: truth.get(key) for key in ("seed", "split", "language")}
 
 
 def split_songs(songs: Sequence[Path]) -> tuple[list[Path], list[Path]]:

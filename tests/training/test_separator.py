@@ -74,7 +74,7 @@ def test_what_is_written_is_demucs_own(corpus: Path, tmp_path: Path) -> None:
     assert (model.sources, model.samplerate, model.segment) == (["vocals"], 24_000, 8)
     assert json.loads((tmp_path / "m" / "recipe.json").read_text()) == report
     assert report["recipe"] == dataclasses.asdict(RECIPE)
-    assert report["songs"]["learned"] == report["songs"]["held_out"] == 1
+    assert (report["corpus"]["learned"], report["corpus"]["held_out"]) == (1, 1)
     assert set(report["scores"]) == {
         "vocals",
         "vocals_improvement",
