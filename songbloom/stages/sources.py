@@ -181,12 +181,12 @@ class _Walk:
         except OSError as error:
             self.note(at or ".", f"cannot be read ({error.strerror or error})")
             return None
-        for link in sorted(links, key=lambda link: link.name):  # the first to a place is followed
-            if self._enters(at, link):
-                folders.append(link.name)
         if any(name in files for name in _MADE):
             self.note(at or ".", "was made by songbloom prepare; left out")
             return _Folder(None, {}, {})
+        for link in sorted(links, key=lambda link: link.name):  # the first to a place is followed
+            if self._enters(at, link):
+                folders.append(link.name)
         return self._sort(at, files, folders)
 
     def _takes(self, at: str, entry: "os.DirEntry[str]") -> bool:
