@@ -66,7 +66,7 @@ class Sound:
 
 def listen(mono: np.ndarray) -> Sound:
     """Hear a song `[n]` at 16 kHz."""
-    # a fixed tuning: to estimate it, librosa would compile for half a minute when first used
+    # no tuning is estimated: a song that is off concert pitch is as like itself as any other
     chroma = librosa.filters.chroma(sr=SAMPLE_RATE, n_fft=_FFT, tuning=0.0)
     mel = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_FFT, n_mels=40)
     notes, bands = [], []

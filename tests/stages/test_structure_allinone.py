@@ -90,9 +90,9 @@ def test_sections_and_beats_are_what_the_library_says(
         from allin1_infer.helpers import run_inference
     model = structure_allinone._model([Path(str(settings.structure_model))], "cpu")
     rng = np.random.default_rng(0)
-    loud = np.repeat([0.2, 2.0], 700)[None, :, None]
-    beats = 1.0 * (np.arange(1400) % 50 < 3)[None, :, None]
-    spectrogram = (loud * rng.random((4, 1400, 81)) + beats).astype(np.float32)
+    loud = np.repeat([0.2, 2.0], 400)[None, :, None]
+    beats = 1.0 * (np.arange(800) % 50 < 3)[None, :, None]
+    spectrogram = (loud * rng.random((4, 800, 81)) + beats).astype(np.float32)
     np.save(tmp_path / "s.npy", spectrogram)
     marks, found = structure_allinone._analyse(model, spectrogram, "cpu")
     with torch.inference_mode():
@@ -102,7 +102,7 @@ def test_sections_and_beats_are_what_the_library_says(
         for s in told.segments
         if s.label not in ("start", "end") or s.end - s.start >= 2
     ]
-    assert len(expected) > 1 and len(told.beats) > 10
+    assert len(expected) > 1 and len(told.beats) > 5
     assert [mark[:2] for mark in marks] == expected
     assert found["beats"] == [pytest.approx(beat, abs=1e-3) for beat in told.beats]
     assert found["tempo"] == told.bpm
