@@ -112,8 +112,8 @@ def load(stage: str, settings: PrepareConfig, device: str) -> Process:
 @contextlib.contextmanager
 def _whole_folder(target: Path) -> Iterator[Path]:
     """A folder to write into, which becomes `target` once its files are on disk."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = target.with_name(f".{target.name}")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a worker that was killed over this song
     temporary.mkdir(parents=True)
     try:
         yield temporary
