@@ -31,6 +31,11 @@ def backend(settings: PrepareConfig) -> Backend:
 
         why = "asked for" if wanted == "all-in-one" else "its model is named"
         return structure_allinone.backend(settings, why)
+    if wanted not in ("auto", "tags", "similarity"):
+        raise MissingAssetError(
+            f"structure_backend: '{wanted}' cannot be had as a package",
+            "Type --structure-backend all-in-one, tags or similarity.",
+        )
     if importlib.util.find_spec("librosa") is None:
         raise MissingAssetError(
             "Finding sections needs librosa, which is not installed",
