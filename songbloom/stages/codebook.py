@@ -7,8 +7,7 @@ songs tokenized with one mean nothing to a model trained on another: hence the h
 Mini-batch k-means after Sculley 2010 ("Web-scale k-means clustering"): a step rounds a batch and
 moves each centroid towards the mean of its frames, by their share of all frames it ever had. Ours
 rather than scikit-learn's `MiniBatchKMeans`, whose steps are the same (a test holds them together):
-its state between steps is private, so that a killed fit could not go on, and it knows no GPU. Its
-k-means++ finds the first centroids, in a sample of four frames a code.
+its state between steps is private, so that a killed fit could not go on, and it knows no GPU.
 
 * Frames are one long stream, whatever files they lie in. A pass goes over its blocks of 64 frames
   (2.56 s) in an order drawn from the seed. So the same frames cut into other files give the same
@@ -36,7 +35,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from songbloom.errors import MissingAssetError, SongBloomError, UsageError
+from songbloom.errors import SongBloomError, UsageError
 from songbloom.files import atomic_path
 from songbloom.units import FRAME_RATE
 
@@ -46,6 +45,7 @@ NORMALISATIONS = ("none", "unit")
 _KEY = "songbloom-codebook"  # one entry of metadata: safetensors writes several in any order
 _ROWS = 1024  # frames compared with all centroids at once, always so many: see `nearest`
 _SAVE_EVERY = 20  # steps
+_ROUNDS = 32  # in which the first centroids are drawn
 _ROUND = 100  # frames a code, on average, before one without any counts as dead; or a pass
 
 Progress = Callable[[dict[str, Any]], None]
@@ -275,7 +275,7 @@ def fit(
     keep = output.with_name(f".{output.name}.fit.safetensors")
     sample = _sample(stream, plan, source)
     run = _digest(sample, [dataclasses.asdict(plan), dataclasses.asdict(source), len(stream)])
-    state = _resume(keep, run) or _first(sample, plan)
+    state = _resume(keep, run) or _first(sample, plan, device)
     steps = plan.steps(len(stream))
     while state.step < steps:
         event = _advance(state, stream, plan, source, device)
@@ -348,17 +348,20 @@ def _sample(stream: Stream, plan: Plan, source: Source) -> np.ndarray:
     return prepared(rows, source.normalise)
 
 
-def _first(sample: np.ndarray, plan: Plan) -> _State:
-    """Centroids are frames of the sample, far apart (k-means++)."""
-    try:
-        from sklearn.cluster import kmeans_plusplus
-    except ImportError as error:
-        raise MissingAssetError(
-            "Fitting a codebook needs scikit-learn, which is not installed",
-            "Type: pip install 'songbloom[prepare]'",
-        ) from error
-    seed = int(np.random.default_rng([plan.seed, 3]).integers(2**32))
-    return _started(kmeans_plusplus(sample, plan.size, random_state=seed)[0])
+def _first(sample: np.ndarray, plan: Plan, device: str = "cpu") -> _State:
+    """Centroids are frames of the sample, far apart: drawn by their squared distances from those
+    drawn in earlier rounds. One round a code would be k-means++; with 16384 codes that takes hours,
+    this a matrix product."""
+    rng = np.random.default_rng([plan.seed, 3])
+    apart = np.ones(len(sample))
+    parts = []
+    for number, codes in enumerate(np.array_split(np.arange(plan.size), min(_ROUNDS, plan.size))):
+        odds = apart + 1e-9 * max(apart.mean(), 1e-30)  # where few differ, some are drawn twice
+        new = sample[rng.choice(len(sample), len(codes), replace=False, p=odds / odds.sum())]
+        distances = nearest(sample, new, device)[1].astype(np.float64)
+        apart = distances if number == 0 else np.minimum(apart, distances)
+        parts.append(new)
+    return _started(np.concatenate(parts))
 
 
 def _started(centroids: np.ndarray) -> _State:
