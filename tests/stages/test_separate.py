@@ -119,7 +119,7 @@ def test_embedded_model_improves_both_stems(sung: tuple[Rendering, Path], tmp_pa
     fields, stems = run(path, tmp_path / "out")
     for stem, truth in (("vocals", sound.vocals), ("accompaniment", sound.backing)):
         gained = si_sdr(stems[stem], truth) - si_sdr(sound.mix, truth)
-        assert gained > 6.0, (stem, gained)
+        assert gained > 8.0, (stem, gained)  # twelve such songs gain 10 dB and more
     assert np.abs(stems["vocals"] + stems["accompaniment"] - sound.mix).max() < 1e-6
     assert json.loads(json.dumps(fields)) == fields
     assert fields["gain_db"] == 0
