@@ -68,9 +68,9 @@ class Part:
         return cls(int(number), int(count))
 
 
-def backends(settings: PrepareConfig) -> dict[str, Backend]:
+def backends(settings: PrepareConfig, stages: Sequence[str] = STAGES) -> dict[str, Backend]:
     """What each stage would work with. `MissingAssetError` for one that is not there."""
-    return {stage: backend(stage, settings) for stage in STAGES}
+    return {stage: backend(stage, settings) for stage in stages}
 
 
 def backend(stage: str, settings: PrepareConfig) -> Backend:
@@ -89,10 +89,12 @@ class Chain:
         settings: PrepareConfig,
         refusing: FiltersConfig,
         chosen: Mapping[str, Backend] | None = None,
+        stages: Sequence[str] = STAGES,
     ) -> None:
         self.root, self.work = Path(root), Path(work)
         self.settings, self.filters = settings, refusing
-        self.backends = backends(settings) if chosen is None else chosen
+        self.stages = tuple(stages)
+        self.backends = backends(settings, self.stages) if chosen is None else chosen
         self._hashes = {stage: found.hash for stage, found in self.backends.items()}
         self.ledger = Ledger(self.work / "ledger.sqlite")
 
@@ -106,11 +108,12 @@ class Chain:
         """Make a corpus, or its slice, the songs of this run; how many they are."""
         return self.ledger.replace_tracks(_limited(self._stamped(sources, part), limit))
 
-    def songs(self, last: str = STAGES[-1]) -> Iterator[Track]:
-        """Every song as it stands, in order of the ids; `ready` means done with stage `last`."""
+    def songs(self, last: str | None = None) -> Iterator[Track]:
+        """Every song as it stands, in order of the ids; `ready` means done with all stages, or
+        with those up to `last`."""
         return (self.settle(track, stamp, last) for track, stamp in self.ledger.tracks())
 
-    def settle(self, track: Track, stamp: str, last: str = STAGES[-1]) -> Track:
+    def settle(self, track: Track, stamp: str, last: str | None = None) -> Track:
         """A song with all that is known of it, and where it stands."""
         results: dict[str, Mapping[str, Any]] = {}  # the track's own, and grows
         track, decisions = dataclasses.replace(track, results=results), list[Decision]()
@@ -120,12 +123,12 @@ class Chain:
                 track, state=state, stage=stage, reason=reason, decisions=tuple(decisions)
             )
 
-        for stage in STAGES[: STAGES.index(last) + 1]:
+        for stage in self.stages[: self.stages.index(last) + 1] if last else self.stages:
             key = self.key(stage, track, stamp)
             result = self.ledger.get(stage, key)
             if result is None:
                 first = self._deleted(stage, results) or stage
-                for later in STAGES[STAGES.index(first) :]:
+                for later in self.stages[self.stages.index(first) :]:
                     results.pop(later, None)
                 return stands("pending", first)
             if result.reason:
@@ -183,7 +186,7 @@ class Chain:
     ) -> None:
         """Do what is missing of these stages, in their order."""
         self.mend()
-        for stage in (s for s in STAGES if s in stages):
+        for stage in (s for s in self.stages if s in stages):
             waiting = sum(1 for _ in self._waiting(stage))
             on_event({"event": "stage", "stage": stage, "waiting": waiting, **self._who(stage)})
             if waiting:
@@ -195,7 +198,7 @@ class Chain:
         """Take back results of finished songs whose files somebody deleted."""
         self._find_originals()
         for track in self.songs():
-            for stage in (s for s in STAGES if s not in OPTIONAL and track.state == "ready"):
+            for stage in (s for s in self.stages if s not in OPTIONAL and track.state == "ready"):
                 if not self._has_files(stage, track.results):
                     self.ledger.forget(stage, track.results[stage]["key"])
 
@@ -227,7 +230,7 @@ class Chain:
     def _waiting(self, stage: str) -> Iterator[tuple[Track, str]]:
         """Songs that wait at a stage; of those that share a result, the first."""
         for track, stamp in self.ledger.tracks():
-            settled = self.settle(track, stamp, stage if stage == "ingest" else STAGES[-1])
+            settled = self.settle(track, stamp, stage if stage == "ingest" else None)
             if settled.state == "pending" and settled.stage == stage:
                 yield settled, stamp
 
@@ -278,6 +281,8 @@ def _ingested(track: Track, result: Result, results: dict[str, Mapping[str, Any]
     fields = dict(result.fields)
     own = {name: fields.pop(name, "") for name in _TAGS}
     results["ingest"] = fields
+    if len(fields["lyrics_languages"]) == 1:
+        own["language"] = own["language"] or fields["lyrics_languages"][0]
     said = {name: value for name, value in own.items() if value and not getattr(track, name)}
     return dataclasses.replace(track, duration=fields["duration"], **said)
 

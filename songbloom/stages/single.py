@@ -5,6 +5,7 @@ songs' names. What was done is kept in `FOLDER/work`, so the same again costs no
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from songbloom.errors import SongBloomError
+from songbloom.errors import SongBloomError, UsageError
 from songbloom.files import atomic_path, sole_user, write_text
 from songbloom.manifest import Track
 from songbloom.stages import sources
@@ -59,7 +60,7 @@ def run_stage(
     found = sources.find(songs)
     busy = SongBloomError(f"{output}: another process works here", "Choose another -o.")
     with sole_user(output, busy):
-        chain = Chain(found.root, output / "work", settings, permissive())
+        chain = Chain(found.root, output / "work", settings, permissive(), stages=needed(stage))
         try:
             if lyrics is not None:
                 found = _with_lyrics(found, lyrics)
@@ -76,9 +77,15 @@ def run_stage(
 
 
 def _with_lyrics(found: sources.Sources, lyrics: Path) -> sources.Sources:
-    (track,) = found.tracks
-    path = os.path.relpath(lyrics, found.root)
-    return sources.Sources(found.root, iter([dataclasses.replace(track, lyrics=path)]))
+    """The one song with other lyrics. `UsageError` when there are more, or no such lyrics."""
+    tracks = list(itertools.islice(found.tracks, 2))
+    if len(tracks) != 1 or not lyrics.is_file():
+        what = "is no file" if len(tracks) == 1 else "are the lyrics of which song?"
+        raise UsageError(
+            f"--lyrics {lyrics}: {what}", "For example: songbloom align song.flac --lyrics song.txt"
+        )
+    track = dataclasses.replace(tracks[0], lyrics=os.path.relpath(lyrics, found.root))
+    return sources.Sources(found.root, iter([track]))
 
 
 def _lay_out(stage: str, chain: Chain, output: Path) -> Iterator[Made]:
