@@ -35,7 +35,7 @@ def estimate(task: Task, *, sample: int = 2) -> dict[str, Any]:
 
     Nothing is written into the output folder. `MissingAssetError` where a backend is not there.
     """
-    found = sources.find(task.songs)
+    found = sources.find(task.songs, exclude=[task.output])
     number, tracks = _survey(found, task.limit)
     hours = _mean_length(found.root, tracks) * number / 3600
     with tempfile.TemporaryDirectory() as folder:

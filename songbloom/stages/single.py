@@ -57,7 +57,7 @@ def run_stage(
 
     `lyrics` are those of a single sound file, where they do not lie beside it.
     """
-    found = sources.find(songs)
+    found = sources.find(songs, exclude=[output])
     busy = SongBloomError(f"{output}: another process works here", "Choose another -o.")
     with sole_user(output, busy):
         chain = Chain(found.root, output / "work", settings, permissive(), stages=needed(stage))
