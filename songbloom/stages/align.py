@@ -69,7 +69,7 @@ def load(settings: PrepareConfig, device: str) -> Process:
     aligner = embedded(name, device)
 
     def process(item: Item, folder: Path) -> Mapping[str, Any]:
-        lyrics = item.read_lyrics()
+        lyrics = readable_lyrics(item)
         lines = sung_lines(lyrics, item.track.language) if lyrics else []
         samples = vocals(item)
         heard = locate(aligner, samples, lines)
@@ -114,6 +114,14 @@ def _first_sure(first: Aligner, second: Aligner) -> Aligner:
         return heard if _sureness(heard) >= _SURE else second(samples, lines)
 
     return align
+
+
+def readable_lyrics(item: Item) -> Lyrics | None:
+    """The song's lyrics; None where there are no words: ingest told so, and it was kept."""
+    try:
+        return item.read_lyrics()
+    except SongBloomError:
+        return None
 
 
 def vocals(item: Item) -> np.ndarray:

@@ -25,6 +25,7 @@ _SCORE_SHIFT = 1024  # pocketsphinx keeps a score as its logarithm over this
 # Nats a frame below the best sound of all: sung words have 4 to 8, words of other songs 7 to 15.
 _SURE, _SCALE = -3.0, 4.0
 _PEAK = 0.5
+_SILENCE = 1e-4  # -80 dBFS
 
 
 def version() -> str:
@@ -46,10 +47,13 @@ def load() -> Aligner:
 def align(samples: np.ndarray, lines: Sequence[SungLine]) -> list[Heard | None]:
     """For each word when it is sung in sound `[channels, n]` at 48 kHz."""
     heard: list[Heard | None] = [None] * sum(len(line.words) for line in lines)
+    pcm = _pcm(samples)
+    if not pcm:
+        return heard
     decoder = _decoder()
     _add_grammar(decoder, lines)
     decoder.start_utt()
-    decoder.process_raw(_pcm(samples), full_utt=True)
+    decoder.process_raw(pcm, full_utt=True)
     decoder.end_utt()
     for segment in decoder.seg() or ():
         number = segment.word.partition("(")[0]
@@ -94,11 +98,10 @@ def _pronunciations(decoder: Any, word: SungWord) -> Iterator[str]:
 
 
 def _pcm(samples: np.ndarray) -> bytes:
-    """Mono, 16 kHz, 16 bits; as loud in every song."""
+    """Mono, 16 kHz, 16 bits, as loud in every song; nothing where there is silence alone."""
     mono = soxr.resample(samples.mean(0), SAMPLE_RATE, RATE, quality="VHQ")
-    peak = max(float(np.abs(mono).max(initial=0.0)), 1e-4)  # below it is silence
-    pcm: bytes = (mono * (_PEAK / peak * 32767)).astype("<i2").tobytes()
-    return pcm
+    peak = float(np.abs(mono).max(initial=0.0))
+    return (mono * (_PEAK / peak * 32767)).astype("<i2").tobytes() if peak > _SILENCE else b""
 
 
 def _heard(segment: Any) -> Heard:

@@ -80,7 +80,7 @@ def _options(settings: PrepareConfig, device: str) -> dict[str, Any]:
 def _align_song(tool: tools.Tool, item: Item) -> dict[str, Any]:
     stereo = align.vocals(item)
     samples = soxr.resample(stereo.mean(0), SAMPLE_RATE, RATE, quality="VHQ")
-    lyrics = item.read_lyrics()
+    lyrics = align.readable_lyrics(item)
     lines = sung_lines(lyrics, item.track.language) if lyrics else []
     wanted = align.main_language(lines) or item.track.language
     language = wanted if wanted in LANGUAGES else None
