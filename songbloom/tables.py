@@ -250,12 +250,12 @@ class PrepareConfig:
     structure_backend: str = _key(
         "auto",
         "Finds sections; 'tags' takes those of the lyrics, 'similarity' listens.",
-        choices=("auto", "tags", "similarity", "all-in-one", "songformer"),
+        choices=("auto", "tags", "similarity", "all-in-one"),
         flag="--structure-backend",
     )
     structure_model: str | None = _key(
         None,
-        "Model of All-In-One or SongFormer: a folder.",
+        "Model of All-In-One: a folder, or a name that the hub's cache has.",
         flag="--structure-model",
         unset="the embedded one",
         example="models/all-in-one",
