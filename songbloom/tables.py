@@ -362,8 +362,9 @@ class FiltersConfig:
         0.1, "Least share of a song in which somebody sings.", minimum=0.0, maximum=1.0
     )
     min_alignment: float = _key(
-        0.25,
-        "Least share of the words that must be heard; less means lyrics of another song.",
+        0.5,
+        "Least share of the words that must be heard. On 18 composed songs the right lyrics had .76 "
+        "or more, those of another song .39 at most.",
         minimum=0.0,
         maximum=1.0,
     )

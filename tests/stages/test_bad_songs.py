@@ -16,6 +16,10 @@ pytest.importorskip("pyworld", reason="the extra synth is not installed")
 
 RATE = 48_000
 LYRICS = "[verse]\nthe river runs along the road\n"
+OTHER_WORDS = """[verse]
+purple elephants juggling enormous umbrellas
+seventeen astronauts swallowed the library
+"""
 THREE_HOURS = 3 * 3600
 
 
@@ -123,6 +127,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "binary-lyrics": (lyrics_of("binary-lyrics", bytes(range(256)) * 20), "lyrics are unreadable"),
     "only-tags": (lyrics_of("only-tags", b"[intro]\n[outro]\n"), "lyrics are"),
     "chinese": (lyrics_of("chinese", "[verse]\n月亮代表我的心\n".encode()), "language is zh"),
+    "other-words": (
+        good_but("other-words", lambda p: p.with_suffix(".txt").write_text(OTHER_WORDS)),
+        "do not match",
+    ),
     "noise": (lyrics_of("noise", b"[verse]\nnobody sings these words at all\n"), "do not match"),
 }
 
