@@ -363,8 +363,8 @@ class FiltersConfig:
     )
     min_alignment: float = _key(
         0.5,
-        "Least share of the words that must be heard. On 18 composed songs the right lyrics had .76 "
-        "or more, those of another song .39 at most.",
+        "Least share of the words that must be heard: on 18 composed songs right lyrics had .76 or "
+        "more, others .39 at most.",
         minimum=0.0,
         maximum=1.0,
     )
