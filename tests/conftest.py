@@ -7,7 +7,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
+# files of a minute and more: processes that share the tests begin with them, or one waits for them
+LONGEST = ("test_headline.py", "test_prepare.py", "test_bad_songs.py", "test_resume.py")
+LONGEST += ("test_engines.py", "test_phases.py", "test_single.py", "test_project.py")
 RELEASE_MINI = Path(__file__).parent / "data" / "release_mini"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, else in order."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)
