@@ -119,8 +119,8 @@ def test_alignment_decides_on_what_was_heard() -> None:
         track, found = _track(**fields), {"matched": matched, "language": language}
         return dataclasses.replace(track, results={**track.results, "align": found})
 
-    assert _refused(aligned(0.1), "align") == ["min_alignment"]
-    assert _refused(aligned(0.25), "align") == []
+    assert _refused(aligned(0.39), "align") == ["min_alignment"]
+    assert _refused(aligned(0.76), "align") == []
     assert _refused(aligned(None), "align") == []
     assert _refused(aligned(0.9, "fr"), "align", languages="en") == []
     wordless = aligned(None, "fr", lyrics_languages=[])
