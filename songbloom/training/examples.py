@@ -13,17 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from songbloom.lyrics.lexicon import lookup
-from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
+from songbloom.lyrics.mandarin import pronounce
+from songbloom.lyrics.vocabulary import V1_VOCABULARY
 from songbloom.model.conditioning import NULL_CONDITIONS, Conditions, LyricIds
 from songbloom.model.config import ModelConfig
 from songbloom.model.sketch_symbols import score_to_tokens
 from songbloom.model.songbloom import Batch
-from songbloom.synth.score import Score
+from songbloom.synth.score import Phone, Score
 from songbloom.units import FRAME_RATE
 
 NOTHING_NEXT = -1  # after the last sung symbol
-_VOCAL = ("verse", "chorus", "bridge")
 
 
 @dataclass(frozen=True)
@@ -53,20 +52,16 @@ def from_score(
 
 
 def lyric_symbols(score: Score) -> tuple[list[int], list[tuple[int, float]]]:
-    """Symbol ids of a score's lyrics in the released layout, and (index, start time) of sung ones.
+    """Symbol ids of a score's lyrics as the front end `v1` says them, and (index, start time) of
+    the sung ones.
 
     Sections without words are their tag once a second, lines end with `.` but for a section's last,
     ` , ` stands between sections.
     """
-    index = {symbol: i for i, symbol in enumerate(RELEASE_VOCABULARY.symbols)}
-    phone_starts: dict[int, list[float]] = defaultdict(list)
-    for phone in score.phones:
-        phone_starts[phone.word].append(phone.start)
-    line_words: dict[int, list[int]] = defaultdict(list)
-    for number, sung in enumerate(score.words):
-        line_words[sung.line].append(number)
+    index = {symbol: i for i, symbol in enumerate(V1_VOCABULARY.symbols)}
     symbols: list[int] = []
     starts: list[tuple[int, float]] = []
+    sung = _sung_lines(score)
     for number, section in enumerate(score.sections):
         symbols += [index[","]] if number else []
         lines = [i for i, line in enumerate(score.lines) if line.section == number]
@@ -74,26 +69,30 @@ def lyric_symbols(score: Score) -> tuple[list[int], list[tuple[int, float]]]:
         symbols += [index[f"[{section.tag}]"]] * tags
         for line in lines:
             symbols += [index["."]] if line != lines[0] else []
-            words = line_words[line]
-            for word in words:
-                # "one.two" is one piece: beside a period a word is never a symbol of its own.
-                joined = (word == words[0] and line != lines[0]) or (
-                    word == words[-1] and line != lines[-1]
-                )
-                said, at = _said(score.words[word].text, alone=not joined), phone_starts[word]
-                starts += [(len(symbols) + i, at[min(i, len(at) - 1)]) for i in range(len(said))]
-                symbols += [index[symbol] for symbol in said]
+            starts += [(len(symbols) + i, at) for i, (_, at) in enumerate(sung[line])]
+            symbols += [index[symbol] for symbol, _ in sung[line]]
     return symbols, starts
 
 
-def _said(word: str, *, alone: bool) -> list[str]:
-    """A word's symbols: itself where it is one (a quirk of the release), else its phones."""
-    if alone and word in RELEASE_VOCABULARY:
-        return [word]
-    phones = lookup(word)
-    if phones is None:
-        raise KeyError(word)
-    return ["-" if phone == "'" else phone for phone in phones]
+def _sung_lines(score: Score) -> list[list[tuple[str, float]]]:
+    """Of each line its symbols and when they begin."""
+    phones: dict[int, list[Phone]] = defaultdict(list)
+    for phone in score.phones:
+        phones[phone.word].append(phone)
+    sung: list[list[tuple[str, float]]] = [[] for _ in score.lines]
+    for number, word in enumerate(score.words):
+        sung[word.line] += [(phone.symbol, phone.start) for phone in phones[number]]
+    for number, line in enumerate(score.lines):
+        if "\u4e00" <= line.text[:1] <= "\u9fff":
+            characters = [phones[i] for i, word in enumerate(score.words) if word.line == number]
+            begins = [at for own in characters for at in (own[0].start, _vowel_start(own))]
+            sung[number] = list(zip(pronounce(line.text), begins, strict=True))
+    return sung
+
+
+def _vowel_start(phones: Sequence[Phone]) -> float:
+    """When the final of a Mandarin syllable begins: its vowel has a digit."""
+    return next(phone.start for phone in phones if phone.symbol[-1].isdigit())
 
 
 def _next_symbol(starts: Sequence[tuple[int, float]], frames: int) -> np.ndarray:
@@ -158,7 +157,7 @@ def _conditions(
     if everything < config.objective.condition_dropout and with_reference:
         return NULL_CONDITIONS
     lyrics = LyricIds.from_tokens(
-        example.symbols.tolist(), RELEASE_VOCABULARY, max_sentences=config.max_sentences
+        example.symbols.tolist(), V1_VOCABULARY, max_sentences=config.max_sentences
     )
     dropped = reference_only < config.objective.reference_dropout
     if not with_reference or dropped or example.latents is None:

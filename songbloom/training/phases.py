@@ -50,6 +50,7 @@ class TrainConfig:
     warmup: int = 50
     decay_from: float = 0.5
     corruption: float = 0.03
+    mandarin: float = 0.25
     guidance_weight: float = 0.3
     symbol_weight: float = 0.3
     flow_weight: float = 1.0
@@ -176,7 +177,9 @@ class Trainer:
         low, high = next((lo, hi) for end, lo, hi in self.config.curriculum if share < end)
         index = int(rng.integers(0, 2**31))
         lines = int(rng.integers(low, high + 1))
-        return from_score(compose(self.config.seed + 1_000, index, num_lines=lines))
+        language = "zh" if rng.random() < self.config.mandarin else "en"
+        score = compose(self.config.seed + 1_000, index, num_lines=lines, language=language)
+        return from_score(score)
 
     def _song(self, rng: np.random.Generator) -> Example:
         return self.examples[int(rng.integers(0, len(self.examples)))]

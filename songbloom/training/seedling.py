@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from songbloom import audio
 from songbloom.errors import SongBloomError
 from songbloom.files import atomic_path, sha256
-from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
+from songbloom.lyrics.vocabulary import V1_VOCABULARY
 from songbloom.model.checkpoint import describe_vae, save_model
 from songbloom.model.config import ModelConfig, preset
 from songbloom.model.sketch_codec import SketchCodec
@@ -197,7 +197,7 @@ def assemble(
             "provenance": provenance,
         },
         config=config,
-        vocabulary=RELEASE_VOCABULARY,
+        vocabulary=V1_VOCABULARY,
         songbloom={k: v.half() for k, v in model.items()},
         vae={k: v.half() for k, v in vae.state_dict().items()},
         vae_info=describe_vae(vae),
