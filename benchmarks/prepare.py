@@ -27,7 +27,7 @@ from songbloom.stages.chain import Chain
 from songbloom.stages.crews import LocalCrew
 from songbloom.stages.ledger import Result
 from songbloom.stages.stage import STAGES, Backend, digest
-from songbloom.stages.worker import load
+from songbloom.stages.worker import load, without_details
 from songbloom.synth.render import render
 from songbloom.synth.score import compose
 from songbloom.tables import FiltersConfig, PrepareConfig
@@ -69,8 +69,9 @@ def bare(songs: Path, folder: Path, settings: PrepareConfig) -> dict[str, Second
             started_at = time.perf_counter()
             fields = process(chain.item(settled), target)
             seconds[stage] += time.perf_counter() - started_at
+            kept = without_details(stage, fields, target)
             size = sum(file.stat().st_size for file in target.iterdir())
-            chain.ledger.put(stage, key, Result(dict(fields), bytes=size))
+            chain.ledger.put(stage, key, Result(kept, bytes=size))
     chain.close()
     return seconds
 

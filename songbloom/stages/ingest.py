@@ -4,6 +4,7 @@ The sound is read once, in blocks: a three-hour file takes no more memory than a
 """
 
 import hashlib
+import importlib.util
 import math
 import re
 import unicodedata
@@ -49,7 +50,14 @@ _YEAR = re.compile(r"(?<!\d)(1[5-9]\d\d|20\d\d)(?!\d)")
 
 
 def backend(settings: PrepareConfig) -> Backend:
-    """The one way there is; its results depend on the decoder and the lyrics' front end."""
+    """The one way there is; its results depend on the decoder and the lyrics' front end.
+
+    `MissingAssetError` without mutagen.
+    """
+    if importlib.util.find_spec("mutagen") is None:
+        raise MissingAssetError(
+            "mutagen, which reads tags, is not installed", "Type: pip install 'songbloom[prepare]'"
+        )
     identity = {
         "version": _VERSION,
         "fingerprint": fingerprint.VERSION,
@@ -60,13 +68,7 @@ def backend(settings: PrepareConfig) -> Backend:
 
 
 def load(settings: PrepareConfig, device: str) -> Process:
-    """The stage, ready. `MissingAssetError` without mutagen."""
-    try:
-        import mutagen  # noqa: F401
-    except ImportError as error:
-        raise MissingAssetError(
-            "mutagen, which reads tags, is not installed", "pip install 'songbloom[prepare]'"
-        ) from error
+    """The stage, ready."""
 
     def process(item: Item, folder: Path) -> dict[str, Any]:
         return ingest(item, settings.frontend)

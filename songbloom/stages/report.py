@@ -5,15 +5,10 @@ sound. The page is `assets/report/page.html` with script and style beside it; ev
 songs gets there as JSON and is shown by the browser as text, never as HTML.
 """
 
-import base64
 import contextlib
 import dataclasses
 import hashlib
 import heapq
-import html
-import json
-import string
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +20,7 @@ from songbloom import audio
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.files import write_text
 from songbloom.manifest import Track
-from songbloom.stages import picture, sound
+from songbloom.stages import html_page, picture, sound
 from songbloom.stages.stage import DETAILS, read_details, result_folder
 from songbloom.stages.summary import (
     CONFIDENCE,
@@ -40,13 +35,12 @@ from songbloom.stages.summary import (
 )
 from songbloom.units import Hz, Seconds
 
-ASSETS = Path(__file__).parents[1] / "assets" / "report"
 MAX_ROWS = 2000  # songs in the page's list; of larger datasets a sample
 MAX_DURATION: Seconds = 900.0  # longer songs are shown without picture and sound
 _SAMPLE_RATE: Hz = 24_000  # of the sound in the page: Vorbis takes about 45 kbit/s of it in mono
 BYTES_PER_SECOND = 8_000  # and no more than this, as text
 _STEMS = ("vocals", "accompaniment")
-_DATA_MARK = "<!-- data -->"
+_SCRIPTS = ("report/helpers.js", "report/report.js")
 
 
 @dataclass(frozen=True)
@@ -102,22 +96,22 @@ def write_report(
         "tracks": rows,
         "shown": [track.id for track in chosen],
     }
-    frame = _frame(page["name"])
-    room = wish.max_bytes - len(frame) - len(_script("data", page))
+    frame = html_page.frame("report/page.html", page["name"], ["report/report.css"], _SCRIPTS)
+    room = wish.max_bytes - len(frame) - len(html_page.data("data", page))
     parts: list[str] = []
     page["shown"], silent = [], []
     for number, track in enumerate(chosen):
         on_progress(number, len(chosen))
         detail = _detail(folder, prepared, track, wish, room)
-        part = _script(f"track-{len(parts)}", detail)
+        part = html_page.data(f"track-{len(parts)}", detail)
         if len(part) > room:
             continue
         room -= len(part)
         parts.append(part)
         page["shown"].append(track.id)
         silent += [] if detail["sound"] else [track.id]
-    parts.append(_script("data", page))
-    write_text(output, frame.replace(_DATA_MARK, "".join(parts)))
+    parts.append(html_page.data("data", page))
+    write_text(output, frame.replace(html_page.DATA_MARK, "".join(parts)))
     return Report(output, output.stat().st_size, totals, tuple(page["shown"]), tuple(silent))
 
 
@@ -254,7 +248,9 @@ def _detail(
     if BYTES_PER_SECOND * (track.duration or 0.0) * len(wanted) > room:
         detail["note"] = "Its sound is left out: the page would be larger than --max-size."
     else:
-        detail["sound"] = {name: _base64(_vorbis(heard[name])) for name in wanted}
+        detail["sound"] = {
+            name: html_page.encoded(html_page.vorbis(heard[name], _SAMPLE_RATE)) for name in wanted
+        }
     return detail
 
 
@@ -289,41 +285,9 @@ def _pictures(mono: Mapping[str, np.ndarray]) -> dict[str, Any]:
     shapes = shapes or {"mix": picture.peaks(mono["mix"], count)}
     loudest = max(max(float(shape.max()) for shape in shapes.values()), 1e-6)
     return {
-        "image": _base64(picture.spectrogram(mix, _SAMPLE_RATE)),
+        "image": html_page.encoded(picture.spectrogram(mix, _SAMPLE_RATE)),
         "peaks": {
-            name: _base64((shape * (255 / loudest)).astype(np.uint8).tobytes())
+            name: html_page.encoded((shape * (255 / loudest)).astype(np.uint8).tobytes())
             for name, shape in shapes.items()
         },
     }
-
-
-def _vorbis(mono: np.ndarray) -> bytes:
-    """An Ogg Vorbis file of `[1, n]`."""
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "sound.ogg"
-        audio.save(path, mono, _SAMPLE_RATE)
-        return path.read_bytes()
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _frame(name: str) -> str:
-    """The page but for its data."""
-    parts = {asset: (ASSETS / asset).read_text("utf-8") for asset in ("report.css", "report.js")}
-    page = string.Template((ASSETS / "page.html").read_text("utf-8"))
-    return page.substitute(
-        title=html.escape(plain(name)),
-        style=parts["report.css"],
-        script=parts["report.js"],
-        data=_DATA_MARK,
-    )
-
-
-def _script(name: str, data: object) -> str:
-    """JSON inside HTML: nothing in it can end the element or begin another."""
-    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f'<script type="application/json" id="{name}">{text}</script>'

@@ -87,7 +87,7 @@ class Worker:
         for attempt in range(self.settings.retries + 1):
             try:
                 with _whole_folder(job.folder) as folder:
-                    fields = _without_details(self._stage, self._process(job.item, folder), folder)
+                    fields = without_details(self._stage, self._process(job.item, folder), folder)
                     size = sum(file.stat().st_size for file in folder.iterdir())
                 return fields, size
             except Exception as error:
@@ -126,7 +126,7 @@ def _whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _without_details(stage: str, fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def without_details(stage: str, fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The fields for the manifest; the bulky ones go into a file."""
     bulky = {name: fields[name] for name in DETAILS.get(stage, ())}
     if bulky:

@@ -152,7 +152,7 @@ def deepspeed_command(
     """
     if importlib.util.find_spec("deepspeed") is None:
         raise MissingAssetError(
-            "--hostfile needs DeepSpeed's launcher", "pip install 'songbloom[deepspeed]'"
+            "--hostfile needs DeepSpeed's launcher", "Type: pip install 'songbloom[deepspeed]'"
         )
     fit = [host for host, slots in read_hostfile(hostfile).items() if slots >= ranks_per_node]
     if len(fit) < nodes:

@@ -150,7 +150,7 @@ def _open_tensorboard(run: Path, step: int, *, insist: bool) -> Any:
     if importlib.util.find_spec("tensorboard") is None:
         if insist:
             raise MissingAssetError(
-                "tensorboard is not installed", "pip install 'songbloom[tensorboard]'"
+                "tensorboard is not installed", "Type: pip install 'songbloom[tensorboard]'"
             )
         return None
     from torch.utils.tensorboard import SummaryWriter
@@ -162,7 +162,7 @@ def _open_tensorboard(run: Path, step: int, *, insist: bool) -> Any:
 def _open_wandb(run: Path, project: str) -> Any:
     """A run of Weights & Biases that is the same one after a resume: its id is kept in the run."""
     if importlib.util.find_spec("wandb") is None:
-        raise MissingAssetError("wandb is not installed", "pip install 'songbloom[wandb]'")
+        raise MissingAssetError("wandb is not installed", "Type: pip install 'songbloom[wandb]'")
     wandb: Any = importlib.import_module("wandb")
 
     kept = run / "wandb_id.txt"

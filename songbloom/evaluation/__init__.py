@@ -1,0 +1,1 @@
+"""Scores of generated songs: metrics, the protocol that pins them, and what is read from both."""
