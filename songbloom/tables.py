@@ -500,6 +500,24 @@ class TrainConfig:
         "Spread weights, gradients and optimizer of PyTorch's own engine over the ranks (FSDP2).",
         flag="--shard",
     )
+    reading: float = _key(
+        0.0,
+        "Weight of training-only losses that teach where in the lyrics the song is, where the "
+        "training set knows when each phoneme is sung; 0 = none, as in the paper.",
+        minimum=0.0,
+        flag="--reading",
+    )
+    factored_sketch: bool = _key(
+        False,
+        "While training, sketch tables are sums of a phone's and a pitch's vectors: for the "
+        "seedling's codebook.",
+    )
+    corrupt_sketch: float = _key(
+        0.0,
+        "Share of the sketch tokens that the model mishears while training.",
+        minimum=0.0,
+        maximum=1.0,
+    )
     reference: str = _key(
         "mixed",
         "Where the reference clip comes from: another window of the song, another song, either.",

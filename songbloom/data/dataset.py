@@ -20,10 +20,11 @@ from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, Vocabulary
 from songbloom.model.conditioning import NULL_CONDITIONS, Conditions, LyricIds
 from songbloom.model.config import ModelConfig
-from songbloom.units import Frames, Seconds, frames_to_seconds
+from songbloom.units import FRAME_RATE, Frames, Seconds, frames_to_seconds
 
 # Where the reference comes from: the song itself, beside the crop; another song; either, evenly.
 ReferencePolicy = Literal["same", "other", "mixed"]
+NOTHING_NEXT = -1  # no symbol of known time begins any more
 REFERENCE_POLICIES: tuple[ReferencePolicy, ...] = ("same", "other", "mixed")
 
 
@@ -37,6 +38,7 @@ class Sample:
     latents: Tensor  # [T, C] float16
     conditions: Conditions
     ends: bool  # the crop reaches the song's end
+    next_symbol: Tensor  # [T + 1] int64: see `next_symbols`
     seed: int  # for whatever else is drawn for this sample: flow noise, masks
 
 
@@ -122,13 +124,15 @@ class Dataset:
         number = int(self.tracks[track])
         song = self.shards.read(number)
         start, end = self._crop(song.num_frames, rng)
+        conditions, begins = self._conditions(song, number, start, end, rng)
         return Sample(
             key=song.id,
             start=start,
             sketch=torch.from_numpy(song.sketch[start:end]),
             latents=torch.from_numpy(song.latents[start:end]),
-            conditions=self._conditions(song, number, start, end, rng),
+            conditions=conditions,
             ends=end == song.num_frames,
+            next_symbol=next_symbols(begins, end - start),
             seed=own_seed,
         )
 
@@ -145,21 +149,27 @@ class Dataset:
 
     def _conditions(
         self, song: TrainingSong, number: int, start: Frames, end: Frames, rng: np.random.Generator
-    ) -> Conditions:
+    ) -> tuple[Conditions, list[Seconds | None]]:
+        """What the model is told, and when each symbol of it is sung, from the crop's start."""
         objective = self.config.objective
         everything, reference_only = rng.random(2) if self.dropout else (1.0, 1.0)
         if everything < objective.condition_dropout:
-            return NULL_CONDITIONS
-        text = crop_lyrics(song.sections, frames_to_seconds(start), frames_to_seconds(end))
+            return NULL_CONDITIONS, [None]
+        first = frames_to_seconds(start)
+        symbols = crop_lyrics(song.sections, first, frames_to_seconds(end))
+        known = [(symbol, at) for symbol, at in symbols if symbol in self.vocabulary]
         lyrics = LyricIds.from_tokens(
-            self.vocabulary.encode(text) if text else [],
+            self.vocabulary.encode(" ".join(symbol for symbol, _ in known)) if known else [],
             self.vocabulary,
             max_sentences=self.config.max_sentences,
         )
+        begins = [None if at is None else at - first for _, at in known]
+        begins = begins[: self.config.lyric_length]  # the model is told no more
         if reference_only < objective.reference_dropout:
-            return Conditions(lyrics, None)
+            return Conditions(lyrics, None), begins
         clip = self._reference(song, number, start, end, rng)
-        return Conditions(lyrics, None if clip is None else torch.from_numpy(clip).float())
+        reference = None if clip is None else torch.from_numpy(clip).float()
+        return Conditions(lyrics, reference), begins
 
     def _reference(
         self, song: TrainingSong, number: int, start: Frames, end: Frames, rng: np.random.Generator
@@ -195,23 +205,43 @@ def clips_beside(song: TrainingSong, start: Frames, end: Frames) -> list[int]:
     ]
 
 
-def crop_lyrics(sections: Sequence[SungSection], start: Seconds, end: Seconds) -> str:
-    """What is sung from `start` to `end`, as the phoneme string that a model is given.
+def crop_lyrics(
+    sections: Sequence[SungSection], start: Seconds, end: Seconds
+) -> list[tuple[str, Seconds | None]]:
+    """What is sung from `start` to `end`: the symbols that a model is given, and when in the song
+    each begins (None for tags and marks, and for lines whose phonemes have no known times).
 
-    A line counts where its middle lies. Lines are joined by ` . `, sections by ` , `; a part that
-    has no words is its tag once a second, and one whose words all lie outside its tag once.
+    A line counts where its middle lies. Lines are joined by `.`, sections by `,`; a part that has
+    no words is its tag once a second, and one whose words all lie outside its tag once.
     """
-    parts = []
+    symbols: list[tuple[str, Seconds | None]] = []
     for section in sections:
-        lines = [li.phonemes for li in section.lines if start <= (li.start + li.end) / 2 < end]
+        lines = [li for li in section.lines if start <= (li.start + li.end) / 2 < end]
         inside = min(section.end, end) - max(section.start, start)
         whole = start <= section.start and section.end <= end
-        times = max(round(inside), int(whole))
-        if lines:
-            parts.append(f"[{section.tag}] " + " . ".join(lines))
-        elif times > 0:
-            parts.append(" ".join([f"[{section.tag}]"] * (1 if section.lines else times)))
-    return " , ".join(parts)
+        tags = 1 if section.lines else max(round(inside), int(whole))
+        if not lines and max(round(inside), int(whole)) <= 0:
+            continue
+        symbols += [(",", None)] if symbols else []
+        symbols += [(f"[{section.tag}]", None)] * tags
+        for line in lines:
+            symbols += [(".", None)] if line is not lines[0] else []
+            phonemes = line.phonemes.split(" ")
+            symbols += zip(phonemes, line.begins or [None] * len(phonemes), strict=True)
+    return symbols
+
+
+def next_symbols(begins: Sequence[Seconds | None], frames: Frames) -> Tensor:
+    """For each of `frames` + 1 frames, the first symbol that begins in it or later: what a model
+    that is about to choose the frame has to look at. `[T + 1]` int64, NOTHING_NEXT for none.
+
+    Symbols without a time are never looked at.
+    """
+    sung = [(int(at * FRAME_RATE), index) for index, at in enumerate(begins) if at is not None]
+    at_frames = np.array([at for at, _ in sung], dtype=np.int64)
+    indices = np.array([index for _, index in sung] + [NOTHING_NEXT], dtype=np.int64)
+    found = np.searchsorted(np.maximum.accumulate(at_frames), np.arange(frames + 1), side="left")
+    return torch.from_numpy(indices[found])
 
 
 def check_made_for(

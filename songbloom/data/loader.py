@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from songbloom.data.dataset import Dataset, Sample
+from songbloom.data.dataset import NOTHING_NEXT, Dataset, Sample
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.model.songbloom import Batch
 from songbloom.units import Frames
@@ -166,8 +166,10 @@ def collate(samples: Sequence[Sample], patch_size: Frames) -> MicroBatch:
     frames = -(-longest // patch_size) * patch_size
     sketch = torch.empty(len(samples), frames, dtype=torch.int64)
     latents = torch.empty(len(samples), frames, samples[0].latents.shape[1])
+    following = torch.full((len(samples), frames + 1), NOTHING_NEXT)
     for row, sample in enumerate(samples):
         length = len(sample.sketch)
+        following[row, : length + 1] = sample.next_symbol
         sketch[row, :length], latents[row, :length] = sample.sketch, sample.latents
         sketch[row, length:], latents[row, length:] = 0, 0
     batch = Batch(
@@ -176,6 +178,7 @@ def collate(samples: Sequence[Sample], patch_size: Frames) -> MicroBatch:
         lengths=torch.tensor([len(sample.sketch) for sample in samples]),
         conditions=[sample.conditions for sample in samples],
         ends=torch.tensor([sample.ends for sample in samples]),
+        next_symbol=following,
     )
     keys, seeds = zip(*((sample.key, sample.seed) for sample in samples), strict=True)
     return MicroBatch(batch, keys, seeds)

@@ -8,7 +8,8 @@
         latents     float16 [F, C]     VAE latents
         references  float16 [Q, C]     latents of clips of the mono mix, for use as reference
         tracks      uint8 [X]          a line of JSON a song: id, artist, frames, reference_starts,
-                                       reference_frames, sections (seconds) with lines and phonemes
+                                       reference_frames, sections (seconds) with lines: phonemes,
+                                       and where known when each of them begins
 
 Shards end at a size and are written once. `dataset.json` is rewritten after each of them and says
 which exist and how long the index is, so a killed writer loses the shard in flight and no more, and
@@ -53,11 +54,15 @@ _AGAIN = "Write the dataset again, or leave the shard out with the policy 'skip'
 
 @dataclass(frozen=True, slots=True)
 class SungLine:
-    """A line of lyrics: when it is sung, and the front end's phonemes of it."""
+    """A line of lyrics: when it is sung, and the front end's phonemes of it.
+
+    `begins` says when each phoneme (what single blanks part) begins; empty where nobody knows.
+    """
 
     start: Seconds
     end: Seconds
     phonemes: str
+    begins: tuple[Seconds, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,12 +302,18 @@ def song_text(song: TrainingSong) -> bytes:
             {
                 "tag": section.tag,
                 **_span(section),
-                "lines": [{**_span(line), "phonemes": line.phonemes} for line in section.lines],
+                "lines": [_line_values(line) for line in section.lines],
             }
             for section in song.sections
         ],
     }
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
+
+
+def _line_values(line: SungLine) -> dict[str, Any]:
+    values = {**_span(line), "phonemes": line.phonemes}
+    begins = [round(float(at), _MILLISECONDS) for at in line.begins]
+    return {**values, "begins": begins} if begins else values
 
 
 def _span(what: SungLine | SungSection) -> dict[str, float]:
@@ -398,7 +409,10 @@ def _unpack(tensors: Mapping[str, np.ndarray], row: int) -> TrainingSong:
 
 
 def _section(values: Mapping[str, Any]) -> SungSection:
-    lines = tuple(SungLine(**line) for line in values["lines"])
+    lines = tuple(
+        SungLine(line["start"], line["end"], line["phonemes"], tuple(line.get("begins", ())))
+        for line in values["lines"]
+    )
     return SungSection(values["tag"], values["start"], values["end"], lines)
 
 

@@ -243,7 +243,7 @@ def _checked(song: TrainingSong, header: DatasetHeader) -> TrainingSong:
     elif not (np.isfinite(latents).all() and np.isfinite(references).all()):
         complaint = "latents that are not finite, or too large for float16"
     elif not _times_make_sense(song):
-        complaint = "times of sections or lines that are not finite or run backwards"
+        complaint = "times of sections, lines or phonemes that are not finite or run backwards"
     if complaint:
         raise _unfit(song, complaint)
     sketch = np.array(song.sketch, "<i4")
@@ -257,7 +257,14 @@ def _unfit(song: TrainingSong, complaint: str) -> SongBloomError:
 def _times_make_sense(song: TrainingSong) -> bool:
     lines = (line for section in song.sections for line in section.lines)
     spans: list[SungSection | SungLine] = [*song.sections, *lines]
-    return all(0 <= span.start <= span.end < math.inf for span in spans)
+    if not all(0 <= span.start <= span.end < math.inf for span in spans):
+        return False
+    return all(
+        len(line.begins) in (0, len(line.phonemes.split(" ")))
+        and all(0 <= at < math.inf for at in line.begins)
+        for section in song.sections
+        for line in section.lines
+    )
 
 
 def _num_bytes(song: TrainingSong, text: bytes) -> int:

@@ -8,6 +8,7 @@
 B songs, T = N P frames, P patch size, N patches, D dim, C latent channels, V sketch vocabulary.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,17 +42,18 @@ class Batch:
     lengths: Tensor  # [B] int64, frames
     conditions: Sequence[Conditions]
     ends: Tensor | None = None  # [B] bool: the song ends there; None: all do
+    heard: Tensor | None = None  # [B, T] int64: the sketch as the AR half hears it; None: as it is
+    next_symbol: Tensor | None = None  # [B, T + 1] int64: lyric symbol sung next, -1 for unknown
 
     def with_plain_padding(self, eos_id: int) -> "Batch":
         """EOS and zeros beyond each song, as the release pads: the last patch hears its padding."""
         beyond = torch.arange(self.sketch.shape[1], device=self.sketch.device)
         beyond = beyond >= self.lengths[:, None]
-        return Batch(
-            self.sketch.masked_fill(beyond, eos_id),
-            self.latents.masked_fill(beyond[..., None], 0),
-            self.lengths,
-            self.conditions,
-            self.ends,
+        return dataclasses.replace(
+            self,
+            sketch=self.sketch.masked_fill(beyond, eos_id),
+            heard=None if self.heard is None else self.heard.masked_fill(beyond, eos_id),
+            latents=self.latents.masked_fill(beyond[..., None], 0),
         )
 
 
@@ -74,6 +76,7 @@ class Losses:
     flow: Tensor  # mean squared velocity error
     sketch_count: Tensor
     flow_count: Tensor
+    reading: Tensor  # 0, or training-only help: see `songbloom.training.reading`
 
 
 @dataclass(frozen=True)
@@ -176,17 +179,22 @@ class SongBloom(nn.Module):
         )
         return velocity.view_as(latents)
 
-    def tokens(self, batch: Batch) -> Tensor:
-        """The sketch by patches: `[B, N, P]`, or `[B, N, 0]` in a model without sketch."""
-        return patchify(batch.sketch, self.config.patch_size)[..., : self.config.sketch_size]
+    def tokens(self, sketch: Tensor) -> Tensor:
+        """A sketch `[B, T]` by patches: `[B, N, P]`, or `[B, N, 0]` in a model without sketch."""
+        return patchify(sketch, self.config.patch_size)[..., : self.config.sketch_size]
 
     def predict(self, batch: Batch, draws: FlowDraws) -> Predictions:
         """The teacher-forced pass: every token and every patch at once."""
         batch = batch.with_plain_padding(self.config.eos_id)
         latents = patchify(batch.latents, self.config.patch_size)  # [B, N, P, C]
-        sketch = self.sketch_lm.embedding(self.tokens(batch))  # [B, N, P, D]
-        outputs, hidden = self.listen(sketch, latents, self.prefix(batch.conditions))
-        velocity = self.paint(sketch, latents, hidden, draws)
+        sketch = self.sketch_lm.embedding(self.tokens(batch.sketch))  # [B, N, P, D]
+        heard = sketch
+        if batch.heard is not None:
+            heard = self.sketch_lm.embedding(self.tokens(batch.heard))
+        outputs, hidden = self.listen(heard, latents, self.prefix(batch.conditions))
+        velocity = torch.zeros_like(latents)
+        if self.config.objective.flow_weight:  # else nobody learns to paint
+            velocity = self.paint(sketch, latents, hidden, draws)
         return Predictions(self.sketch_lm.head(outputs), velocity, hidden)
 
     def forward(self, batch: Batch, draws: FlowDraws) -> Losses:
@@ -197,7 +205,7 @@ class SongBloom(nn.Module):
     def losses(self, predictions: Predictions, batch: Batch, draws: FlowDraws) -> Losses:
         """Cross-entropy of the sketch and squared error of the velocity, over frames that count."""
         eos, ignore = self.config.eos_id, self.config.ignore_id
-        tokens = self.tokens(batch).flatten(1)
+        tokens = self.tokens(batch.sketch).flatten(1)
         targets = sketch_targets(
             tokens, batch.lengths, eos_id=eos, ignore_id=ignore, ends=batch.ends
         )
@@ -207,9 +215,10 @@ class SongBloom(nn.Module):
         latents = patchify(batch.latents, self.config.patch_size)
         error = predictions.velocity.float() - velocity_target(latents, draws.noise)
         frames = torch.arange(batch.sketch.shape[1], device=error.device)
-        counts = patchify(frames < batch.lengths[:, None], self.config.patch_size)
+        lasting = batch.lengths * bool(self.config.objective.flow_weight)
+        counts = patchify(frames < lasting[:, None], self.config.patch_size)
         flow_count = counts.sum() * self.config.latent_dim
-        flow = error.masked_fill(~counts[..., None], 0).square().sum() / flow_count
+        flow = error.masked_fill(~counts[..., None], 0).square().sum() / flow_count.clamp(min=1)
         sketch = sketch / sketch_count.clamp(min=1)  # without sketch nothing counts
         total = sketch + self.config.objective.flow_weight * flow
-        return Losses(total, sketch, flow, sketch_count, flow_count)
+        return Losses(total, sketch, flow, sketch_count, flow_count, total.new_zeros(()))

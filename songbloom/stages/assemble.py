@@ -84,7 +84,27 @@ def _sung(lines: Sequence[Mapping[str, Any]], frontend: str) -> Iterator[SungLin
     phonemes = line_phonemes([line["text"] for line in said], frontend)
     for line, text in zip(said, phonemes, strict=True):
         if text:
-            yield SungLine(float(line["start"]), float(line["end"]), text)
+            begins = _begins(line["words"], text, frontend)
+            yield SungLine(float(line["start"]), float(line["end"]), text, begins)
+
+
+def _begins(
+    words: Sequence[Mapping[str, Any]], phonemes: str, frontend: str
+) -> tuple[Seconds, ...]:
+    """When each phoneme of a line begins, as its words were aligned and evenly within these; nobody
+    knows where a word was not heard, or is said otherwise in its line than alone."""
+    if any(word["start"] is None for word in words):
+        return ()
+    alone = [
+        len(phoneme.split()) for phoneme in line_phonemes([w["text"] for w in words], frontend)
+    ]
+    if sum(alone) != len(phonemes.split(" ")):
+        return ()
+    return tuple(
+        float(word["start"] + (word["end"] - word["start"]) * number / count)
+        for word, count in zip(words, alone, strict=True)
+        for number in range(count)
+    )
 
 
 def _is_heard(line: Mapping[str, Any], rules: Rules) -> bool:

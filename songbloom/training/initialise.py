@@ -18,6 +18,7 @@ from songbloom.model.songbloom import SongBloom
 _FREE = ("objective", "sampling", "init_std")
 _ROOM = ("lyric_length", "reference_frames")
 _SKETCH_TABLES = ("sketch_lm.embedding.", "sketch_lm.head.")
+_OURS = ("reader.",)  # what only training has
 _RESET = "--reset-sketch draws its sketch embedding and head anew."
 
 
@@ -48,7 +49,7 @@ def init_from(
     drawn = _SKETCH_TABLES if reset_sketch else ()
     tensors = load_tensors(folder / "model.safetensors")
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(drawn)}
-    own = {n: t.shape for n, t in model.state_dict().items() if not n.startswith(drawn)}
+    own = {n: t.shape for n, t in model.state_dict().items() if not n.startswith((*drawn, *_OURS))}
     check_keys(own, kept, str(folder))
     model.load_state_dict(kept, strict=False)
     model.init_weights(generator, only=drawn)

@@ -31,6 +31,13 @@ from songbloom.training.initialise import init_from
 from songbloom.training.job import Job
 from songbloom.training.lora import LoraConfig, add_lora, is_lora, merge_lora, save_lora
 from songbloom.training.metrics import TIME_FIELDS
+from songbloom.training.reading import (
+    ReadingSongBloom,
+    factor_tables,
+    init_reader,
+    init_tables,
+    plain_weights,
+)
 from songbloom.training.run import read_run
 from songbloom.units import SAMPLE_RATE, Frames, frames_to_seconds
 
@@ -64,7 +71,7 @@ class Product:
         self.codebook_hash = codebook_hash  # that of the codecs, where theirs is known
         train = self.job.train
         generator = torch.Generator().manual_seed(train.seed)
-        model = SongBloom(self.job.model)
+        model = self._empty()
         model.init_weights(generator)
         if self.job.init_from is not None:
             self.warnings = init_from(
@@ -78,12 +85,30 @@ class Product:
         if self.lora is not None:
             add_lora(model, self.lora, generator)
             self.warnings += self.lora.warnings
+        self._add_help(model, generator)
+        if not self.job.model.objective.flow_weight:
+            model.dit.requires_grad_(False)  # nothing of the loss reaches it
         return model
+
+    def _empty(self) -> SongBloom:
+        """The model, with the reading losses where they are asked for."""
+        weight = self.job.train.reading
+        return ReadingSongBloom(self.job.model, weight) if weight else SongBloom(self.job.model)
+
+    def _add_help(self, model: SongBloom, generator: torch.Generator) -> None:
+        """What only training has: see `songbloom.training.reading`."""
+        if isinstance(model, ReadingSongBloom):
+            init_reader(model, generator)
+        if self.job.train.factored_sketch:
+            factor_tables(model)
+            if self.job.init_from is None:
+                init_tables(model, generator)
 
     def write(
         self, weights: Mapping[str, Tensor], run: Path, *, step: int, row: Mapping[str, float]
     ) -> Path:
         """The model folder, or the adapter folder, from whole fp32 weights."""
+        weights = plain_weights(weights)
         if self.lora is not None and self.job.init_from is not None:  # both or neither
             adapter = {name: tensor for name, tensor in weights.items() if is_lora(name)}
             save_lora(run / "adapter", adapter, self.lora, read_info(self.job.init_from))
@@ -149,7 +174,7 @@ class Product:
         model = SongBloom(self.job.model)
         if self.lora is not None:
             add_lora(model, self.lora, torch.Generator())
-        model.load_state_dict(dict(weights))
+        model.load_state_dict(plain_weights(weights))
         merge_lora(model)
         return model.to(device).eval().requires_grad_(False)
 

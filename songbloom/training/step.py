@@ -12,6 +12,8 @@ from songbloom.data.loader import MicroBatch
 from songbloom.model.config import ModelConfig
 from songbloom.model.songbloom import Batch, FlowDraws, Losses, draw_flow
 
+_MISHEARD = 0x6D697368  # tells its random stream from the flow's
+
 
 class Sums(NamedTuple):
     """Summed losses and how many targets they are sums over."""
@@ -20,6 +22,7 @@ class Sums(NamedTuple):
     flow: float = 0.0
     sketch_count: float = 0.0
     flow_count: float = 0.0
+    reading: float = 0.0
 
     def plus(self, losses: Losses) -> "Sums":
         """With a pass's losses added."""
@@ -29,13 +32,18 @@ class Sums(NamedTuple):
             self.flow + losses.flow.item() * flow_count,
             self.sketch_count + sketch_count,
             self.flow_count + flow_count,
+            self.reading + losses.reading.item() * sketch_count,
         )
 
     def named(self, flow_weight: float) -> dict[str, float]:
-        """Mean losses: `loss`, `lm_loss` (nats a token), `flow_loss` (squared velocity error)."""
+        """Mean losses: `loss`, `lm_loss` (nats a token), `flow_loss` (squared velocity error), and
+        where there is one, `reading_loss`."""
         sketch = self.sketch / max(self.sketch_count, 1)
         flow = self.flow / max(self.flow_count, 1)
-        return {"loss": sketch + flow_weight * flow, "lm_loss": sketch, "flow_loss": flow}
+        reading = self.reading / max(self.sketch_count, 1)
+        loss = sketch + flow_weight * flow + reading
+        named = {"loss": loss, "lm_loss": sketch, "flow_loss": flow}
+        return {**named, "reading_loss": reading} if reading else named
 
 
 def sum_over_ranks(values: Sequence[float]) -> list[float]:
@@ -63,7 +71,7 @@ def count_targets(micro_batches: Sequence[MicroBatch], config: ModelConfig) -> t
         frames = int(batch.lengths.sum())
         ends = len(batch.lengths) if batch.ends is None else int(batch.ends.sum())
         sketch += frames + ends if config.sketch_size else 0
-        flow += frames * config.latent_dim
+        flow += frames * config.latent_dim if config.objective.flow_weight else 0
     sketch_count, flow_count = sum_over_ranks([sketch, flow])
     return max(sketch_count, 1), max(flow_count, 1)
 
@@ -72,21 +80,23 @@ def share(losses: Losses, counts: tuple[float, float], flow_weight: float) -> Te
     """What a pass adds to the step's total loss: its frames' part of the two means."""
     sketch = losses.sketch * losses.sketch_count / counts[0]
     flow = losses.flow * losses.flow_count / counts[1]
-    return sketch + flow_weight * flow
+    reading = losses.reading * losses.sketch_count / counts[0]
+    return sketch + flow_weight * flow + reading
 
 
 def batch_to_device(
-    micro_batch: MicroBatch, config: ModelConfig, device: torch.device
+    micro_batch: MicroBatch, config: ModelConfig, device: torch.device, corruption: float = 0.0
 ) -> tuple[Batch, FlowDraws]:
     """The batch and its noise, each song's from its own seed and length: no song depends on the
-    others of its batch."""
+    others of its batch. `corruption` is the share of sketch tokens that are misheard."""
     batch, draws = micro_batch.batch, draw_each(micro_batch, config)
+    heard = mishear(micro_batch, config, corruption) if corruption else None
     moved = Batch(
         batch.sketch.to(device),
         batch.latents.to(device),
         batch.lengths.to(device),
         batch.conditions,  # the conditioner moves them
-        None if batch.ends is None else batch.ends.to(device),
+        *(None if x is None else x.to(device) for x in (batch.ends, heard, batch.next_symbol)),
     )
     drawn = (draws.t, draws.noise, draws.drop_hidden, draws.drop_sketch)
     return moved, FlowDraws(*(x.to(device) for x in drawn))
@@ -103,6 +113,18 @@ def draw_each(micro_batch: MicroBatch, config: ModelConfig) -> FlowDraws:
         parts = (drawn.t, drawn.noise, drawn.drop_hidden, drawn.drop_sketch)
         rows.append([_pad(part, patches - own) for part in parts])
     return FlowDraws(*(torch.cat(column) for column in zip(*rows, strict=True)))
+
+
+def mishear(micro_batch: MicroBatch, config: ModelConfig, corruption: float) -> Tensor:
+    """The sketches `[B, T]` with that share of their tokens drawn anew: what comes of listening to
+    its own mistakes, a model that has only heard right tokens never learnt."""
+    heard = micro_batch.batch.sketch.clone()
+    for row, seed in zip(heard, micro_batch.seeds, strict=True):
+        generator = torch.Generator().manual_seed(seed ^ _MISHEARD)
+        wrong = torch.rand(len(row), generator=generator) < corruption
+        drawn = torch.randint(config.sketch_vocab_size, (len(row),), generator=generator)
+        row.copy_(torch.where(wrong, drawn, row))
+    return heard
 
 
 def _pad(part: Tensor, patches: int) -> Tensor:

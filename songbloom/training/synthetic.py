@@ -1,8 +1,9 @@
 """Composed songs as a training set, without preparation: for trials, tests and benchmarks."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,11 +21,13 @@ from songbloom.lyrics.frontends import line_phonemes
 from songbloom.model.checkpoint import Model, load_model, read_info
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.stages import encode_latents
+from songbloom.synth.corpus import song_language
 from songbloom.synth.render import render
-from songbloom.synth.score import Score, compose
-from songbloom.units import HOP, Frames
+from songbloom.synth.score import Phone, Score, compose
+from songbloom.units import HOP, Frames, Seconds
 
 REFERENCE_FRAMES: Frames = 250  # ten seconds
+Sound = Literal["tokens", "none", "sung"]
 
 
 def write_dataset(
@@ -35,31 +38,43 @@ def write_dataset(
     num_lines: int | None = None,
     latent_dim: int = 64,
     codecs: Path | None = None,
-    sung: bool = False,
+    sound: Sound = "tokens",
+    language: str = "en",
+    frontend: str = "release",
+    on_progress: Callable[[int], None] = lambda songs: None,
 ) -> DatasetInfo:
     """Write `songs` composed songs as a dataset into `folder`; `num_lines` (1-8) shortens them.
 
     Sketch tokens are the scores' own symbols, which the embedded model's codec hears. `codecs` is
-    the model folder that the dataset will say it was made with. If `sung`, the songs are rendered
-    and its VAE encodes them (this needs the `synth` extra); else latents follow the tokens: enough
-    to learn from, nothing to listen to.
+    the model folder that the dataset will say it was made with. Latents are those of the rendered
+    song by its VAE ("sung", which needs the `synth` extra), zeros without references ("none": to
+    read from, milliseconds a song), or follow the tokens: enough to learn from, nothing to hear.
     """
-    writer = ShardWriter(folder, _header(codecs, latent_dim))
-    model = load_model(codecs, device=torch.device("cpu")) if codecs and sung else None
+    writer = ShardWriter(folder, _header(codecs, latent_dim, frontend))
+    model = load_model(codecs, device=torch.device("cpu")) if codecs and sound == "sung" else None
     for index in range(songs):
-        score = compose(seed, index, num_lines=num_lines)
-        sketch = score_to_tokens(score)
+        score = compose(
+            seed, index, num_lines=num_lines, language=song_language(language, seed, index)
+        )
+        sketch, clips = score_to_tokens(score), None
+        latents = np.zeros((len(sketch), writer.header.latent_dim), np.float16)
         if model is not None:
             latents, clips = encode_song(score, model)
-        else:
+        elif sound == "tokens":
             latents = token_latents(sketch, writer.header.latent_dim, seed=seed + index)
-            clips = None
-        writer.add(training_song(score, sketch, latents, clips))
+        else:
+            clips = np.zeros((0, REFERENCE_FRAMES, latents.shape[1]), np.float16)
+        writer.add(training_song(score, sketch, latents, clips, frontend))
+        on_progress(index + 1)
     return writer.finish()
 
 
 def training_song(
-    score: Score, sketch: np.ndarray, latents: np.ndarray, clips: np.ndarray | None = None
+    score: Score,
+    sketch: np.ndarray,
+    latents: np.ndarray,
+    clips: np.ndarray | None = None,
+    frontend: str = "release",
 ) -> TrainingSong:
     """A score's record: sketch `[T]`, latents `[T, C]`, and reference clips `[K, R, C]` from the
     starts that `clip_starts` names, by default windows of the latents."""
@@ -68,13 +83,13 @@ def training_song(
     if clips is None:
         clips = np.stack([latents[start : start + length] for start in starts])
     return TrainingSong(
-        id=f"{score.split}-{score.seed}-{score.index:05d}",
+        id=f"{score.split}-{score.seed}-{score.index:06d}",
         artist=score.voice,
         sketch=sketch[:frames],
         latents=latents[:frames],
-        sections=tuple(sung_sections(score)),
+        sections=tuple(sung_sections(score, frontend)),
         references=clips,
-        reference_starts=starts,
+        reference_starts=starts[: len(clips)],
     )
 
 
@@ -84,13 +99,37 @@ def clip_starts(frames: Frames) -> tuple[tuple[Frames, ...], Frames]:
     return encode_latents.clip_starts(frames, REFERENCE_FRAMES)
 
 
-def sung_sections(score: Score) -> Iterator[SungSection]:
-    """A score's sections with the phonemes of their lines."""
+def sung_sections(score: Score, frontend: str = "release") -> Iterator[SungSection]:
+    """A score's sections with the phonemes of their lines, and when these begin."""
     for number, section in enumerate(score.sections):
-        lines = [line for line in score.lines if line.section == number]
-        said = line_phonemes([line.text for line in lines])
-        sung = (SungLine(li.start, li.end, s) for li, s in zip(lines, said, strict=True))
+        numbers = [i for i, line in enumerate(score.lines) if line.section == number]
+        said = line_phonemes([score.lines[i].text for i in numbers], frontend)
+        sung = (_sung_line(score, i, text) for i, text in zip(numbers, said, strict=True))
         yield SungSection(section.tag, section.start, section.end, tuple(sung))
+
+
+def _sung_line(score: Score, number: int, phonemes: str) -> SungLine:
+    """A line; without times where the front end does not say what was sung, sound by sound."""
+    line, begins = score.lines[number], _begins(score, number)
+    known = begins if len(begins) == len(phonemes.split(" ")) else ()
+    return SungLine(line.start, line.end, phonemes, known)
+
+
+def _begins(score: Score, number: int) -> tuple[Seconds, ...]:
+    """When the sounds of a line begin: each phone, or of a Chinese character initial and final."""
+    begins: list[Seconds] = []
+    words = {i: word for i, word in enumerate(score.words) if word.line == number}
+    phones: dict[int, list[Phone]] = {i: [] for i in words}
+    for phone in score.phones:
+        if phone.word in phones:
+            phones[phone.word].append(phone)
+    for i, word in words.items():
+        if "\u4e00" <= word.text[0] <= "\u9fff":
+            vowel = next(phone for phone in phones[i] if phone.symbol[-1].isdigit())
+            begins += [phones[i][0].start, vowel.start]
+        else:
+            begins += [phone.start for phone in phones[i]]
+    return tuple(begins)
 
 
 def token_latents(sketch: np.ndarray, latent_dim: int, *, seed: int) -> np.ndarray:
@@ -117,7 +156,7 @@ def _encode(samples: np.ndarray, model: Model) -> np.ndarray:
     return model.vae.encode(torch.from_numpy(samples)[None])[0].half().numpy()
 
 
-def _header(codecs: Path | None, latent_dim: int) -> DatasetHeader:
+def _header(codecs: Path | None, latent_dim: int, frontend: str) -> DatasetHeader:
     if codecs is None:
         vae_hash = hashlib.sha256(f"token_latents {latent_dim}".encode()).hexdigest()
         codebook_hash = hashlib.sha256(b"songbloom.model.sketch_symbols").hexdigest()
@@ -125,4 +164,4 @@ def _header(codecs: Path | None, latent_dim: int) -> DatasetHeader:
         info = read_info(codecs)
         vae_hash, codebook_hash = info["sha256"]["vae.safetensors"], info["codebook_hash"]
         latent_dim = info["config"]["latent_dim"]
-    return DatasetHeader("release", vae_hash, codebook_hash, NUM_CODES, latent_dim)
+    return DatasetHeader(frontend, vae_hash, codebook_hash, NUM_CODES, latent_dim)

@@ -104,7 +104,9 @@ class Trainer:
         weight = self.config.objective.flow_weight
         counts, sums = count_targets(micro_batches, self.config), Sums()
         for index, micro_batch in enumerate(micro_batches):
-            batch, draws = batch_to_device(micro_batch, self.config, self.device)
+            batch, draws = batch_to_device(
+                micro_batch, self.config, self.device, self.settings.corrupt_sketch
+            )
             losses = self.engine.losses(batch, draws, last=index == len(micro_batches) - 1)
             self._check_finite(losses.total, micro_batch)
             self.engine.backward(share(losses, counts, weight) * world_size())

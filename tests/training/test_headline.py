@@ -38,7 +38,7 @@ def test_three_songs_are_sung_back(tmp_path: Path) -> None:
     pytest.importorskip("pyworld")
     seedling = EMBEDDED_FOLDER / "seedling"
     write_dataset(
-        tmp_path / "data", songs=SONGS, seed=SEED, num_lines=1, codecs=seedling, sung=True
+        tmp_path / "data", songs=SONGS, seed=SEED, num_lines=1, codecs=seedling, sound="sung"
     )
     trained = ["train", "--data", str(tmp_path / "data"), "--preset", "nano", "--gpus", "0"]
     batch = ["--batch-size", str(SONGS), "--micro-batch", str(SONGS)]

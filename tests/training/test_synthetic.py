@@ -49,7 +49,7 @@ def test_songs_are_sung_for_a_models_own_codecs(tmp_path: Path) -> None:
     """With codecs the dataset names their hashes; sung, its latents are their VAE's."""
     pytest.importorskip("pyworld")
     pytest.importorskip("espeakng_loader")
-    info = write_dataset(tmp_path / "d", songs=1, num_lines=1, codecs=SEEDLING, sung=True)
+    info = write_dataset(tmp_path / "d", songs=1, num_lines=1, codecs=SEEDLING, sound="sung")
     model = read_info(SEEDLING)
     assert info.header.vae_hash == model["sha256"]["vae.safetensors"]
     assert info.header.codebook_hash == model["codebook_hash"]
