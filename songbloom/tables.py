@@ -184,7 +184,7 @@ class SynthConfig:
     )
     language: str = _key(
         "en",
-        "Language of the lyrics; 'mixed' takes English and Mandarin by turns.",
+        "Language of the lyrics; 'mixed' has a Mandarin song in four.",
         choices=("en", "zh", "mixed"),
         flag="--language",
     )

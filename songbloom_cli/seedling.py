@@ -1,4 +1,4 @@
-"""`songbloom seedling`: the embedded models from a synthetic corpus to a model folder."""
+"""`songbloom seedling`: the embedded codecs, or the separator, from a synthetic corpus."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +23,9 @@ def seedling(
         ),
     ],
     part: Annotated[
-        Literal["model", "separator"],
-        typer.Option("--part", help="The song model, or the separator that prepare uses."),
-    ] = "model",
+        Literal["codecs", "separator"],
+        typer.Option("--part", help="VAE and sketch codec, or the separator that prepare uses."),
+    ] = "codecs",
     work: Annotated[
         Path | None,
         typer.Option(
@@ -44,14 +44,14 @@ def seedling(
     as_json: options.JsonOption = False,
     dry_run: options.DryRunOption = False,
 ) -> None:
-    """Train an embedded model on a CPU: the song model with its codecs, or the separator.
+    """Train the embedded model's codecs, or the separator, on a CPU; `train` teaches the model.
 
     Every step goes on where it stopped: the same command again continues.
     """
     import dataclasses
 
     from songbloom.training import seedling as training  # imports torch
-    from songbloom.training import separator
+    from songbloom.training import separator, sketch_corpus
 
     alone = part == "separator"
     folder = work or Path("runs", "separator" if alone else "seedling")
@@ -62,7 +62,7 @@ def seedling(
     )
     if dry_run:
         plan = {
-            "songs": len(training.song_folders(corpus)),
+            "songs": len(sketch_corpus.song_folders(corpus)),
             "recipe": dataclasses.asdict(chosen),
             "work": str(folder),
             "output": str(out),

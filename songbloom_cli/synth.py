@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from songbloom.config import Loaded
+from songbloom.errors import UsageError
 from songbloom_cli import options, output
 
 
@@ -33,6 +35,14 @@ def synth(
     seed: Annotated[int | None, options.setting("synth", "seed")] = None,
     language: Annotated[str | None, options.setting("synth", "language")] = None,
     workers: Annotated[int | None, options.setting("synth", "workers")] = None,
+    scores: Annotated[
+        bool,
+        typer.Option("--scores", help="A training set of scores alone: words and notes, no sound."),
+    ] = False,
+    codecs: Annotated[
+        str,
+        typer.Option("--codecs", metavar="MODEL", help="With --scores: whose codes they are."),
+    ] = "seedling",
     config: options.ConfigOption = None,
     as_json: options.JsonOption = False,
     dry_run: options.DryRunOption = False,
@@ -42,7 +52,11 @@ def synth(
     Each is a folder with audio, stems, lyrics and truth.json. Songs that are there already are
     kept, so an interrupted run goes on.
     """
-    settings = options.load(context, "synth").config.synth
+    loaded = options.load(context, "synth")
+    settings = loaded.config.synth
+    if scores:
+        _write_scores(out, songs, loaded, codecs, as_json=as_json, dry_run=dry_run)
+        return
 
     from songbloom.synth import corpus  # imports numpy and scipy
 
@@ -69,6 +83,42 @@ def synth(
     else:
         output.note(f"{report.made} songs made, {report.kept} were there, {report.duration:.0f} s")
         output.result(str(report.output))
+
+
+def _write_scores(
+    out: Path,
+    songs: int | None,
+    loaded: Loaded,
+    codecs: str,
+    *,
+    as_json: bool,
+    dry_run: bool,
+) -> None:
+    """Scores for `songbloom train --preset seedling_read`."""
+    from songbloom import hub
+    from songbloom.training import synthetic  # imports torch
+
+    if songs is None:
+        raise UsageError("--scores: how many songs?", "For example: --scores --songs 10000")
+    model = hub.resolve(codecs, options.models_folder(loaded))
+    if dry_run:
+        plan = {"songs": songs, "bytes": songs * synthetic.SCORE_BYTES, "codecs": str(model)}
+        output.result_json(plan) if as_json else output.result(output.tree(plan))
+        return
+    with output.progress(enabled=not as_json) as bar:
+        info = synthetic.write_dataset(
+            out,
+            songs=songs,
+            seed=loaded.config.synth.seed,
+            codecs=model,
+            sound="none",
+            language=loaded.config.synth.language,
+            on_progress=lambda done: bar.update(f"score {done} of {songs}", done, songs),
+        )
+    if as_json:
+        output.event({"event": "done", "songs": info.songs, "hours": info.hours})
+    else:
+        output.result(str(out))
 
 
 def _told(done: int, songs: int, seconds: float) -> None:

@@ -66,6 +66,7 @@ def train(
     init_from: Annotated[
         str | None, options.setting("train", "init_from", words=options.installed_names)
     ] = None,
+    reading: Annotated[float | None, options.setting("train", "reading")] = None,
     reset_sketch: Annotated[bool | None, options.setting("train", "reset_sketch")] = None,
     lora: Annotated[int | None, options.setting("train", "lora")] = None,
     codecs: Annotated[

@@ -22,7 +22,7 @@ STEMS = ("audio", "vocals", "backing")
 BYTES_PER_SECOND = 380_000  # of song: three 24-bit stereo FLAC files
 CPU_PER_SECOND = 0.13  # of song, seconds of one 2.5 GHz core
 
-MIXED = ("en", "zh")  # the languages that a mixed corpus alternates between
+MIXED = ("en", "en", "en", "zh")  # the languages of a mixed corpus, in turn
 
 OnProgress = Callable[[int, int, Seconds], None]  # songs done, songs in all, seconds of audio done
 

@@ -27,6 +27,7 @@ from songbloom.model.checkpoint import (
     save_model,
 )
 from songbloom.model.songbloom import SongBloom
+from songbloom.tables import TrainConfig
 from songbloom.training.initialise import init_from
 from songbloom.training.job import Job
 from songbloom.training.lora import LoraConfig, add_lora, is_lora, merge_lora, save_lora
@@ -60,6 +61,13 @@ class Product:
         if self.lora is not None and job.train.reset_sketch:
             raise UsageError(
                 "--lora with --reset-sketch: an adapter leaves the redrawn tables as they are",
+                "Leave one of them out.",
+            )
+
+        excluded = _not_with_reading(job.train)
+        if job.train.reading and excluded:
+            raise UsageError(
+                f"[train] reading with {excluded[0]}: its losses look into whole layers",
                 "Leave one of them out.",
             )
 
@@ -177,6 +185,17 @@ class Product:
         model.load_state_dict(plain_weights(weights))
         merge_lora(model)
         return model.to(device).eval().requires_grad_(False)
+
+
+def _not_with_reading(train: TrainConfig) -> list[str]:
+    """Settings in use that share out, replace or recompute the layers that reading looks into."""
+    used = {
+        "--shard": train.shard,
+        "--zero 3": train.zero == 3,
+        "--activation-checkpointing": train.activation_checkpointing,
+        "--lora": train.lora,
+    }
+    return [name for name, value in used.items() if value]
 
 
 def _sing(model: SongBloom, sample: Sample, seed: int) -> Tensor:

@@ -41,9 +41,13 @@ class ReadingSongBloom(SongBloom):
         self.weight = weight
         self.reader = Reader(config)
         self._seen: dict[str, Tensor] = {}
-        guided = self.sketch_lm.layers[GUIDED_LAYER]
-        self._watch("inputs", guided.attention)  # type: ignore[arg-type]
+        self._watch("inputs", self._guided)
         self._watch("outputs", self.sketch_lm.head)
+
+    @property
+    def _guided(self) -> Attention:
+        guided: Any = self.sketch_lm.layers[min(GUIDED_LAYER, self.config.ar_layers - 1)]
+        return guided.attention
 
     def _watch(self, name: str, module: nn.Module) -> None:
         def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -56,8 +60,7 @@ class ReadingSongBloom(SongBloom):
         losses = super().forward(batch, draws)
         if batch.next_symbol is None:
             return losses
-        attention = self.sketch_lm.layers[GUIDED_LAYER].attention
-        reading = self.reader(attention, self._seen["inputs"], self._seen["outputs"], batch)
+        reading = self.reader(self._guided, self._seen["inputs"], self._seen["outputs"], batch)
         return Losses(
             losses.total + self.weight * reading,
             *(losses.sketch, losses.flow, losses.sketch_count, losses.flow_count),

@@ -29,7 +29,7 @@ from songbloom.audio import load, to_stereo
 from songbloom.errors import SongBloomError
 from songbloom.files import atomic_path, write_text
 from songbloom.stages import demucs_models, demucs_stream
-from songbloom.training.seedling import song_folders
+from songbloom.training.sketch_corpus import song_folders
 from songbloom.training.state import load_state, save_state
 from songbloom.units import SAMPLE_RATE, Hz, Seconds
 

@@ -28,6 +28,7 @@ from songbloom.units import HOP, Frames, Seconds
 
 REFERENCE_FRAMES: Frames = 250  # ten seconds
 Sound = Literal["tokens", "none", "sung"]
+SCORE_BYTES = 110_000  # of a score: the room of its latents, all zeros
 
 
 def write_dataset(
@@ -40,17 +41,19 @@ def write_dataset(
     codecs: Path | None = None,
     sound: Sound = "tokens",
     language: str = "en",
-    frontend: str = "release",
+    frontend: str | None = None,
     on_progress: Callable[[int], None] = lambda songs: None,
 ) -> DatasetInfo:
     """Write `songs` composed songs as a dataset into `folder`; `num_lines` (1-8) shortens them.
 
     Sketch tokens are the scores' own symbols, which the embedded model's codec hears. `codecs` is
-    the model folder that the dataset will say it was made with. Latents are those of the rendered
+    the model folder that the dataset will say it was made with, `frontend` by default its own, and
+    that of the release without one. Latents are those of the rendered
     song by its VAE ("sung", which needs the `synth` extra), zeros without references ("none": to
     read from, milliseconds a song), or follow the tokens: enough to learn from, nothing to hear.
     """
     writer = ShardWriter(folder, _header(codecs, latent_dim, frontend))
+    frontend = writer.header.frontend
     model = load_model(codecs, device=torch.device("cpu")) if codecs and sound == "sung" else None
     for index in range(songs):
         score = compose(
@@ -156,7 +159,7 @@ def _encode(samples: np.ndarray, model: Model) -> np.ndarray:
     return model.vae.encode(torch.from_numpy(samples)[None])[0].half().numpy()
 
 
-def _header(codecs: Path | None, latent_dim: int, frontend: str) -> DatasetHeader:
+def _header(codecs: Path | None, latent_dim: int, frontend: str | None) -> DatasetHeader:
     if codecs is None:
         vae_hash = hashlib.sha256(f"token_latents {latent_dim}".encode()).hexdigest()
         codebook_hash = hashlib.sha256(b"songbloom.model.sketch_symbols").hexdigest()
@@ -164,4 +167,5 @@ def _header(codecs: Path | None, latent_dim: int, frontend: str) -> DatasetHeade
         info = read_info(codecs)
         vae_hash, codebook_hash = info["sha256"]["vae.safetensors"], info["codebook_hash"]
         latent_dim = info["config"]["latent_dim"]
-    return DatasetHeader(frontend, vae_hash, codebook_hash, NUM_CODES, latent_dim)
+        frontend = frontend or info["config"]["frontend"]
+    return DatasetHeader(frontend or "release", vae_hash, codebook_hash, NUM_CODES, latent_dim)

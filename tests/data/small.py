@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from songbloom.data.dataset import Dataset
-from songbloom.data.shards import TrainingSong, open_shards
+from songbloom.data.shards import SungLine, TrainingSong, open_shards
 from songbloom.model.config import ModelConfig, preset
 from songbloom.model.sketch_symbols import score_to_tokens
 from songbloom.synth.score import compose
@@ -34,7 +34,10 @@ def rounded(song: TrainingSong) -> TrainingSong:
         times = {"start": round(what.start, 3), "end": round(what.end, 3)}
         return dataclasses.replace(what, **times, **changes)
 
-    sections = tuple(span(s, lines=tuple(map(span, s.lines))) for s in song.sections)
+    def line(what: SungLine) -> SungLine:
+        return span(what, begins=tuple(round(at, 3) for at in what.begins))
+
+    sections = tuple(span(s, lines=tuple(map(line, s.lines))) for s in song.sections)
     return dataclasses.replace(song, sections=sections)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from songbloom.data.dataset import crop_lyrics
 from songbloom.generation.draws import CounterDraws
 from songbloom.generation.engine import generate_patches
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
@@ -13,8 +14,8 @@ from songbloom.model.config import preset
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.model.songbloom import Batch, SongBloom, draw_flow
 from songbloom.synth.score import compose
-from songbloom.training.examples import lyric_symbols
 from songbloom.training.optim import trapezoid
+from songbloom.training.synthetic import sung_sections
 
 FRAMES = 80  # five patches and the end
 _STEPS = 450
@@ -28,7 +29,9 @@ def test_memorises_a_track() -> None:
     voiced = int(np.argmax(tokens >= 37))
     sketch = torch.from_numpy(tokens[voiced : voiced + FRAMES])
     latents = _latents(sketch, config.latent_dim)
-    symbols = LyricIds.from_tokens(lyric_symbols(score)[0], RELEASE_VOCABULARY, max_sentences=50)
+    text = " ".join(symbol for symbol, _ in crop_lyrics(tuple(sung_sections(score)), 0, 99))
+    ids = RELEASE_VOCABULARY.encode(text)
+    symbols = LyricIds.from_tokens(ids, RELEASE_VOCABULARY, max_sentences=50)
     conditions = Conditions(symbols, latents[: config.reference_frames])
     model = SongBloom(config)
     model.init_weights(torch.Generator().manual_seed(0))

@@ -1,0 +1,208 @@
+"""Help to read lyrics while training: who is told what, and that nothing of it is exported."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from training.runs import (
+    SEEDLING,
+    Bench,
+    assert_same_checkpoint,
+    checkpoint,
+    contents,
+    here,
+    make_bench,
+    rows,
+    trained,
+    weights,
+)
+
+from songbloom.data.dataset import NOTHING_NEXT, Dataset, crop_lyrics, next_symbols
+from songbloom.data.loader import Loader, collate
+from songbloom.data.shards import open_shards
+from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, V1_VOCABULARY
+from songbloom.model.config import preset
+from songbloom.model.patches import split_outputs
+from songbloom.model.sketch_symbols import NUM_CODES
+from songbloom.model.songbloom import SongBloom
+from songbloom.stages.assemble import _begins
+from songbloom.synth.score import compose
+from songbloom.training.reading import (
+    Factored,
+    ReadingSongBloom,
+    factor_tables,
+    init_reader,
+    init_tables,
+    plain_weights,
+    predicting_positions,
+)
+from songbloom.training.step import batch_to_device, mishear
+from songbloom.training.synthetic import sung_sections, write_dataset
+
+MODEL = replace(preset("nano"), sketch_vocab_size=NUM_CODES, lyric_length=200)
+READING = ("--reading", "0.3")
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Scores without sound, each phoneme with its time."""
+    folder = tmp_path_factory.mktemp("scores") / "data"
+    write_dataset(folder, songs=4, num_lines=2, codecs=SEEDLING, sound="none")
+    return Dataset(open_shards(folder), MODEL, dropout=False)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return make_bench(tmp_path_factory.mktemp("bench"))
+
+
+def _model(seed: int = 0) -> ReadingSongBloom:
+    generator = torch.Generator().manual_seed(seed)
+    model = ReadingSongBloom(MODEL, 0.3)
+    model.init_weights(generator)
+    init_reader(model, generator)
+    factor_tables(model)
+    init_tables(model, generator)
+    return model
+
+
+def test_next_symbol_is_the_first_to_begin() -> None:
+    """Against a plain search: at frame f, the first symbol of known time that begins in f or
+    later; never one without a time."""
+    begins = [None, 0.1, 0.5, None, 0.52, 1.99]
+    found = next_symbols(begins, 60).tolist()
+    for frame in range(61):
+        later = [i for i, at in enumerate(begins) if at is not None and int(at * 25) >= frame]
+        assert found[frame] == (later[0] if later else NOTHING_NEXT)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_phoneme_of_a_score_has_its_time(language: str) -> None:
+    """The front end v1 says what is sung, sound by sound, and the times are the score's own."""
+    score = compose(6, 2, num_lines=4, language=language)
+    symbols = crop_lyrics(tuple(sung_sections(score, "v1")), 0, score.duration)
+    sung = [(s, at) for s, at in symbols if s not in ",." and not s.startswith("[")]
+    assert all(at is not None for _, at in sung)
+    starts = {round(phone.start, 9) for phone in score.phones}
+    assert {round(at, 9) for _, at in sung if at is not None} <= starts
+    assert all(symbol in V1_VOCABULARY for symbol, _ in sung)
+
+
+def test_samples_look_at_what_is_sung_next(scores: Dataset) -> None:
+    """The symbol a frame looks at is sung there or soon, and the song never looks back."""
+    sample = scores.sample(0, epoch=0, seed=0)
+    tokens = sample.conditions.lyrics.tokens
+    looked = [int(tokens[i]) for i in sample.next_symbol.tolist() if i >= 0]
+    letters = [RELEASE_VOCABULARY.symbols[i] for i in dict.fromkeys(looked)]
+    assert all(symbol[0].isupper() for symbol in letters) and len(letters) > 8
+    assert (np.diff([i for i in sample.next_symbol.tolist() if i >= 0]) >= 0).all()
+
+
+def test_dropped_lyrics_are_not_looked_at(scores: Dataset) -> None:
+    """A sample without conditions has nothing to read."""
+    forgetful = replace(MODEL, objective=replace(MODEL.objective, condition_dropout=1.0))
+    dataset = Dataset(scores.shards, forgetful)
+    assert (dataset.sample(0, epoch=0, seed=0).next_symbol == NOTHING_NEXT).all()
+
+
+def test_predicting_positions_are_those_split_off() -> None:
+    """Positions counted from BOS are where `split_outputs` takes its predictions from."""
+    numbered = torch.arange(1 + 3 * 17)[None, :, None]
+    predicting, _ = split_outputs(numbered, 16)
+    assert predicting.flatten().tolist() == predicting_positions(48, 16).tolist()
+
+
+def test_plain_weights_are_the_trained_model() -> None:
+    """The exported tables give the same logits as the factored ones, under the model's own keys."""
+    model, plain = _model(), SongBloom(MODEL)
+    plain.load_state_dict(plain_weights(dict(model.named_parameters())), strict=True)
+    tokens = torch.tensor([3, NUM_CODES - 1, MODEL.eos_id])
+    outputs = torch.randn(1, 5, MODEL.dim, generator=torch.Generator().manual_seed(0))
+    for mine, theirs in (
+        (model.sketch_lm.embedding(tokens), plain.sketch_lm.embedding(tokens)),
+        (model.sketch_lm.head(outputs), plain.sketch_lm.head(outputs)),
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_factors_couple_codes_that_share_a_phone() -> None:
+    """A gradient on one code moves the codes of its phone and pitch, and no others."""
+    factored = Factored(4)
+    table = factored(torch.zeros(NUM_CODES + 2, 4))
+    table[40].sum().backward()  # phone 1, pitch 3
+    assert factored.phones.grad is not None and factored.pitches.grad is not None
+    assert factored.phones.grad.abs().sum(1).nonzero().flatten().tolist() == [1]
+    assert factored.pitches.grad.abs().sum(1).nonzero().flatten().tolist() == [3]
+
+
+def test_reading_is_learnt(scores: Dataset) -> None:
+    """Some steps on two songs teach the guided head where to look; the loss is not the sketch's."""
+    torch.manual_seed(0)
+    model = _model()
+    samples = [scores.sample(track, epoch=0, seed=0) for track in range(2)]
+    batch, draws = batch_to_device(collate(samples, MODEL.patch_size), MODEL, torch.device("cpu"))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        found = model(batch, draws)
+        optimizer.zero_grad()
+        found.reading.backward()
+        optimizer.step()
+        losses.append(found.reading.item())
+    assert losses[-1] < 0.6 * losses[0]
+
+
+def test_without_times_nothing_is_added(scores: Dataset) -> None:
+    """Songs whose phonemes have no times give the paper's losses alone."""
+    sample = replace(
+        scores.sample(0, epoch=0, seed=0),
+        next_symbol=torch.full((len(scores.sample(0, epoch=0, seed=0).sketch) + 1,), NOTHING_NEXT),
+    )
+    batch, draws = batch_to_device(collate([sample], 16), MODEL, torch.device("cpu"))
+    found = _model()(batch, draws)
+    assert found.reading == 0
+    assert found.total == found.sketch + MODEL.objective.flow_weight * found.flow
+
+
+def test_a_share_of_tokens_is_misheard_the_same_each_time(scores: Dataset) -> None:
+    """The share is as asked, drawn from each song's own seed, whatever else is in the batch."""
+    micro_batch = next(iter(Loader(scores, global_batch=2, micro_batch=2)))[0]
+    heard = mishear(micro_batch, MODEL, 0.2)
+    share = (heard != micro_batch.batch.sketch).float().mean()
+    assert 0.1 < share < 0.3
+    assert torch.equal(heard, mishear(micro_batch, MODEL, 0.2))
+
+
+def test_a_run_with_reading_stops_and_goes_on(bench: Bench, tmp_path: Path) -> None:
+    """A paused run ends in the bytes of a whole one, and exports a plain model."""
+    more = ("--steps", 4, *READING)
+    whole, parts = tmp_path / "whole" / "run", tmp_path / "parts" / "run"
+    trained(bench.words(whole, *more))
+    trained(bench.words(parts, *more, "--max-steps", 2))
+    trained(bench.words(parts, *more))
+    assert rows(whole) == rows(parts)
+    ours, theirs = contents(whole / "model"), contents(parts / "model")
+    assert ours["model.safetensors"] == theirs["model.safetensors"]
+    assert_same_checkpoint(checkpoint(whole), checkpoint(parts))
+    assert all("reader" not in name for name in weights(whole))
+    assert all(row["reading_loss"] > 0 for row in rows(whole))
+
+
+def test_reading_refuses_what_hides_layers(bench: Bench, tmp_path: Path) -> None:
+    """Recomputed activations cannot be looked into; the error says so."""
+    ran = here(bench.words(tmp_path / "run", *READING, "--activation-checkpointing"))
+    assert ran.code == 2 and "--activation-checkpointing" in ran.err
+
+
+def test_aligned_words_tell_when_phonemes_begin() -> None:
+    """Prepared songs have times of words: phonemes lie evenly in them; a word that was not heard
+    leaves the line without times."""
+    words = [
+        {"text": "hello", "start": 1.0, "end": 2.0},
+        {"text": "world", "start": 2.0, "end": 4.0},
+    ]
+    begins = _begins(words, "HH AH0 L OW1 W ER1 L D", "v1")
+    assert begins == (1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5)
+    assert _begins([words[0], words[1] | {"start": None}], "HH AH0 L OW1 W ER1 L D", "v1") == ()
