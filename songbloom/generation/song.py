@@ -32,7 +32,7 @@ from songbloom.generation.options import GenerateOptions
 from songbloom.generation.timeline import timeline
 from songbloom.hub import lyric_limits
 from songbloom.lyrics import frontends, lint
-from songbloom.model.checkpoint import Model, load_model, read_info
+from songbloom.model.checkpoint import Model, load_model, read_info, weights_hash
 from songbloom.model.conditioning import Conditions, LyricIds
 from songbloom.model.config import ModelConfig, SamplingConfig
 from songbloom.requests import Request
@@ -290,7 +290,7 @@ class _Maker:
             "sampling": dataclasses.asdict(self.sampling),
             "model": {
                 "name": self.info["name"],
-                "sha256": hashes["model.safetensors"],
+                "sha256": weights_hash(self.info),
                 "vae_sha256": hashes["vae.safetensors"],
                 "codebook_sha256": str(self.info.get("codebook_hash", "unknown")),
                 "frontend": self.config.frontend,
