@@ -16,6 +16,7 @@ from songbloom_cli import (
     codebook,
     completion,
     doctor,
+    evaluate,
     generate,
     lyrics,
     manifest,
@@ -54,6 +55,7 @@ for module in (
     models,
     train,
     merge_lora,
+    evaluate,
     synth,
     seedling,
     settings,
@@ -125,7 +127,8 @@ def _global_first(args: Sequence[str]) -> list[str]:
     """The same words with the flags that every command has moved before the command."""
     end = args.index("--") if "--" in args else len(args)
     moved = [arg for arg in args[:end] if arg in _ANYWHERE]
-    return moved + [arg for arg in args[:end] if arg not in _ANYWHERE] + list(args[end:])
+    words = [arg for arg in args[:end] if arg not in _ANYWHERE]
+    return moved + evaluate.complete(words + list(args[end:]))
 
 
 def _explain(error: Exception) -> int:

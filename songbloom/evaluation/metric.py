@@ -34,8 +34,9 @@ class Measured:
 class Metric(Protocol):
     """A metric ready for one song after another.
 
-    `needs` is of "lyrics", "reference" and "bundle". The value of a `corpus` metric exists for a
-    set of songs only. `better` is None where neither direction is. What `measure` returns depends
+    `needs` is of "lyrics" and "reference", without which a song fails, and "bundle", which the
+    result follows from where there is one. The value of a `corpus` metric exists for a set of
+    songs only. `better` is None where neither direction is. What `measure` returns depends
     on the item and the identity alone: not on songs before it, the number of workers, or paths.
     """
 

@@ -1,0 +1,221 @@
+"""`songbloom evaluate`, alias `eval`: scores of generated songs, and what is read from them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from songbloom_cli import options, output, prepare
+
+NAMES = ("evaluate", "eval")
+PARTIAL = 3
+_RUN = "run"  # what `songbloom evaluate FOLDER` is short for
+
+_app = typer.Typer(
+    rich_markup_mode=None,
+    help="Score generated songs: songbloom evaluate FOLDER. "
+    "Its options: songbloom evaluate run --help.",
+)
+_ResultArgument = typer.Argument(
+    metavar="RESULT",
+    help="evaluation.json, or the folder that `songbloom evaluate` wrote.",
+    show_default=False,
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the app, under both names."""
+    _app.command(_RUN)(run)
+    _app.command("compare")(compare)
+    _app.command("protocol")(protocol)
+    app.add_typer(_app, name=NAMES[0])
+    app.add_typer(_app, name=NAMES[1], hidden=True)
+
+
+def complete(args: list[str]) -> list[str]:
+    """`evaluate FOLDER` as what it is short for, `evaluate run FOLDER`; other words as they are."""
+    known = [command.name for command in _app.registered_commands]
+    if len(args) < 2 or args[0] not in NAMES or args[1] in (*known, "--help"):
+        return args
+    return [args[0], _RUN, *args[1:]]
+
+
+def run(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Folder of songs (NAME.flac with NAME.song of ours, or any NAME.wav with "
+            "NAME.txt), or a .csv or .jsonl table with name, audio, lyrics, reference.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="OUT",
+            help="Folder of the result (default: FOLDER/evaluation).",
+            show_default=False,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol", metavar="NAME|FILE", help="What pins the scores: offline, paper, a file."
+        ),
+    ] = "offline",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="A,B",
+            help="Only these of the protocol's and other metrics.",
+            show_default=False,
+        ),
+    ] = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "--references",
+            metavar="DIR",
+            help="Folder of the reference clips (default: FOLDER/references).",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes that work at the same time; they do not change the result "
+            "(default: one a core).",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit", metavar="N", min=1, help="Only the first N songs.", show_default=False
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache",
+            metavar="DIR",
+            help="Where measurements are kept, for several results to share (default: OUT/cache).",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.JsonOption = False,
+    dry_run: options.DryRunOption = False,
+) -> int:
+    """Score generated songs by a pinned protocol.
+
+    The same command again goes on where it stopped, and measures again only what changed. Exit
+    code 3: some songs could not be measured, and the result says why.
+    """
+    from songbloom.evaluation import evaluate as library
+    from songbloom.evaluation import items as songs
+    from songbloom.evaluation import protocol as protocols
+
+    wanted = protocols.load(protocol)
+    if metrics is not None:
+        wanted = wanted.only([name.strip() for name in metrics.split(",") if name.strip()])
+    items = songs.find(folder, references=references, limit=limit)
+    target = out or (folder if folder.is_dir() else folder.with_suffix("")) / "evaluation"
+    task = library.Task(items, wanted, cache or target / "cache", workers)
+    if dry_run:
+        plan = library.plan(task)
+        output.result_json(plan) if as_json else output.result(output.tree(plan))
+        return 0
+    with output.progress(enabled=not as_json) as bar:
+        result = library.evaluate(task, _quiet if as_json else prepare.shown(bar))
+    library.write(result, target / "evaluation.json")
+    _tell(result, target, as_json=as_json)
+    return PARTIAL if result["failed"] else 0
+
+
+def compare(
+    one: Annotated[Path, _ResultArgument],
+    other: Annotated[Path, _ResultArgument],
+    as_json: options.JsonOption = False,
+) -> None:
+    """Compare two systems over the songs of both: differences, intervals, p-values.
+
+    Refused unless both were scored by the same protocol over the same test set.
+    """
+    from songbloom.evaluation import compare as library
+    from songbloom.evaluation.evaluate import read
+
+    found = library.compare(read(one), read(other))
+    if as_json:
+        output.result_json(found)
+        return
+    rows = [
+        [
+            row["title"],
+            *(_number(row[key]) for key in ("one", "other", "difference")),
+            _interval(row["interval"]),
+            _number(row["p"]),
+            _number(row["p_holm"]),
+            str(row["songs"]),
+            row["verdict"],
+        ]
+        for row in found["metrics"].values()
+    ]
+    output.note(f"protocol {found['protocol']['name']} {found['protocol']['id']}")
+    header = ("metric", "A", "B", "A - B", "interval", "p", "p (Holm)", "songs", "")
+    output.result(output.table(rows, header))
+
+
+def protocol(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="offline, paper, or a TOML file.", show_default=False
+        ),
+    ] = "offline",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Print a protocol as TOML, to be changed and given to --protocol."""
+    from songbloom.evaluation import protocol as library
+
+    library.load(name)
+    text = library.text(name)
+    output.result_json(library.values(text, name)) if as_json else output.result(text.rstrip("\n"))
+
+
+def _quiet(event: Mapping[str, Any]) -> None:
+    """With --json the result is one object; who follows it reads the exit code."""
+
+
+def _tell(result: Mapping[str, Any], target: Path, *, as_json: bool) -> None:
+    if as_json:
+        output.result_json(result)
+        return
+    rows = [
+        [
+            f"{name} ({row['backend']})",
+            _number(row["value"]) + f" {row['unit']}".rstrip(),
+            _interval(row["interval"]),
+            f"{row['songs']} of {row['songs'] + row['failed']}",
+        ]
+        for name, row in result["metrics"].items()
+    ]
+    pinned = result["protocol"]
+    output.note(f"protocol {pinned['name']} {pinned['id']}, candidates: {pinned['candidates']}")
+    output.note(output.table(rows, ("metric", "value", "interval", "songs")))
+    output.result(str(target / "evaluation.json"))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "-" if ends is None else f"{ends[0]:.4g} .. {ends[1]:.4g}"
