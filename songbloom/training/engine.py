@@ -19,6 +19,7 @@ import io
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -127,7 +128,10 @@ def _read_plain(folder: Path, *, averaged: bool) -> dict[str, Tensor]:
         for name, entry in found.items()
         if name.startswith(wanted)
     }
-    with _first_failure():
+    with _first_failure(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "torch.distributed is disabled"
+        )  # that is what no_dist says
         dcp.load(tensors, storage_reader=reader, no_dist=True)
     return {**_under(tensors, "model."), **_under(tensors, "average.")}
 

@@ -84,12 +84,17 @@ class Product:
         self, weights: Mapping[str, Tensor], run: Path, *, step: int, row: Mapping[str, float]
     ) -> Path:
         """The model folder, or the adapter folder, from whole fp32 weights."""
-        if self.lora is not None and self.job.init_from is not None:  # both or neither
-            adapter = {name: tensor for name, tensor in weights.items() if is_lora(name)}
-            save_lora(run / "adapter", adapter, self.lora, read_info(self.job.init_from))
-            return run / "adapter"
+        if self.lora is not None:
+            return self.write_adapter(weights, run / "adapter")
         write_contents(run / "model", self.contents(weights, run, step=step, row=row))
         return run / "model"
+
+    def write_adapter(self, weights: Mapping[str, Tensor], folder: Path) -> Path:
+        """The adapter folder of a training with LoRA."""
+        assert self.lora is not None and self.job.init_from is not None, "a training without LoRA"
+        adapter = {name: tensor for name, tensor in weights.items() if is_lora(name)}
+        save_lora(folder, adapter, self.lora, read_info(self.job.init_from))
+        return folder
 
     def contents(
         self, weights: Mapping[str, Tensor], run: Path, *, step: int, row: Mapping[str, float]

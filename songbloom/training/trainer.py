@@ -164,6 +164,7 @@ class Trainer:
             "songs": len(shards),
             "hours": round(shards.info.hours, 4),
             "codebook_hash": shards.info.header.codebook_hash,
+            "vae_hash": shards.info.header.vae_hash,
         }
         self.run.begin(self.job, dataset=described)
         return hold_out(dataset, min(settings.validation_songs, len(dataset) // 10))
