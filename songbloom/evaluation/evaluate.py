@@ -225,7 +225,7 @@ class _Evaluation:
         if metric == SOUND:
             return digest([_VERSION, SOUND, content.audio])
         bundle = content.bundle if "bundle" in self.metrics[metric].needs else None
-        asked = [content.lyrics, content.reference, content.transcript, bundle]
+        asked = [content.lyrics, content.reference, content.truth, bundle]
         return digest([_VERSION, metric, self.identities[metric], content.audio, *asked])
 
     def _waiting(self, metric: str) -> list[Item]:
@@ -277,7 +277,7 @@ class _Evaluation:
             interval = statistics.jackknife(value, without, how)
             extra["replicates"] = without
         else:
-            amounts = np.array([song.amount for song in songs])
+            amounts = np.array([song.amount for song in songs]) * _scale(metric)
             weights = np.array([song.weight for song in songs])
             interval = statistics.bootstrap(amounts, weights, how)
         row = plain(
@@ -300,8 +300,8 @@ class _Evaluation:
         measured = {}
         for name, songs in found.items():
             if index in songs:
-                song = songs[index]
-                value = plain(song.amount / song.weight) if song.weight else None
+                song, scale = songs[index], _scale(self.metrics[name])
+                value = plain(scale * song.amount / song.weight) if song.weight else None
                 measured[name] = {"value": value, "weight": song.weight, "details": song.details}
         return {
             "name": item.name,
@@ -315,6 +315,10 @@ class _Evaluation:
         return protocol.identity(self.task.protocol, self.identities, test_set)
 
 
+def _scale(metric: Metric) -> float:
+    return 100.0 if metric.unit == "%" else 1.0
+
+
 @dataclass(frozen=True)
 class _Content:
     """Hashes of all that a result can follow from; None for what is not there."""
@@ -322,7 +326,7 @@ class _Content:
     audio: str | None
     lyrics: str | None
     reference: str | None
-    transcript: str | None  # NAME.oracle.txt, which the recogniser "oracle" reads
+    truth: list[str | None]  # NAME.oracle.txt and .json, which the backends "oracle" read
     bundle: str | None
 
 
@@ -337,7 +341,7 @@ def _content(item: Item) -> _Content:
         audio=_hash(item.audio),
         lyrics=None if item.lyrics is None else digest(item.lyrics),
         reference=_hash(item.reference),
-        transcript=_hash(item.audio.with_suffix(".oracle.txt")),
+        truth=[_hash(item.audio.with_suffix(f".oracle.{kind}")) for kind in ("txt", "json")],
         bundle=None if item.bundle is None else _bundle_hash(item.bundle),
     )
 

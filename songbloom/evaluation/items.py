@@ -5,9 +5,11 @@
 | a folder | every sound file in it; `NAME.song/` (ours), or `NAME.txt`, `.lrc` and the like |
 | a `.csv` or `.jsonl` | a row: `audio`, and if it has them `name`, `lyrics`, `reference` |
 
-In a folder the style clip of `NAME.flac` is `NAME.reference.wav` or `references/NAME.wav` (any
-suffix), or for a song of ours the clip that it recorded, found by name there. In a table `lyrics`
-are a text file or the lyrics themselves; paths are relative to the table.
+A song is called as its file; one of ours as the line of the batch that asked for it (`idx`), if no
+other song here did, so that songs of other systems pair up with it. In a folder the style clip of
+NAME is `NAME.reference.wav` or `references/NAME.wav` (any suffix), or for a song of ours the clip
+that it recorded, found by name there. In a table `lyrics` are a text file or the lyrics themselves;
+paths are relative to the table.
 
 What is wrong with one song is a problem of that song, told when it is measured. Free of torch.
 """
@@ -15,6 +17,7 @@ What is wrong with one song is a problem of that song, told when it is measured.
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,23 +133,26 @@ class _Folder:
     def items(self) -> Iterator[Item]:
         """Every song: of ours its bundle's, then all other sound files that are no clip."""
         described = {name: _read_bundle(bundle) for name, bundle in self.bundles.items()}
+        asked = Counter(str(song.get("idx")) for song in described.values())
         taken = set()
         for name, song in described.items():
-            item = self._ours(name, song)
-            taken |= {item.audio.name, str(song.get("reference", {}).get("file"))}
+            alone = asked[str(song.get("idx"))] == 1 and isinstance(song.get("idx"), str)
+            item = self._ours(name, song, song["idx"] if alone else name)
+            taken |= {item.audio.name, str(_told(song, "reference").get("file"))}
             yield item
         for path in self.sounds:
             if path.name not in taken:
                 yield self._pair(path)
 
-    def _ours(self, name: str, song: Mapping[str, Any]) -> Item:
-        recorded = song.get("audio", {}).get("file")
-        fallback = next((x for x in self.sounds if x.stem == name), self.folder / f"{name}.flac")
-        audio = self.folder / recorded if isinstance(recorded, str) else fallback
+    def _ours(self, name: str, song: Mapping[str, Any], title: str) -> Item:
+        audio = self.folder / str(_told(song, "audio").get("file"))
+        if not _is_sound(audio):
+            stems = {x.stem: x for x in self.sounds}
+            audio = stems.get(name, self.folder / f"{name}.flac")
         problems = {} if song else {"audio": f"{name}{BUNDLE_SUFFIX}/song.toml cannot be read"}
         lyrics = _read_text(self.bundles[name] / "lyrics.txt", problems)
-        clip = self._clip(name) or self._recorded_clip(song, problems)
-        return Item(id_part(name), audio, lyrics, clip, self.bundles[name], problems)
+        clip = self._clip(title) or self._clip(name) or self._recorded_clip(song, problems)
+        return Item(id_part(title), audio, lyrics, clip, self.bundles[name], problems)
 
     def _pair(self, path: Path) -> Item:
         problems: dict[str, str] = {}
@@ -160,7 +166,7 @@ class _Folder:
 
     def _recorded_clip(self, song: Mapping[str, Any], problems: dict[str, str]) -> Path | None:
         """The clip that a song of ours was made from, if it is at hand and still the same."""
-        recorded = song.get("reference", {})
+        recorded = _told(song, "reference")
         name = str(recorded.get("file"))
         beside = self.folder / name
         clip = self.references.get(name) or (beside if _is_sound(beside) else None)
@@ -184,6 +190,11 @@ def _read_bundle(bundle: Path) -> dict[str, Any]:
         return loads((bundle / "song.toml").read_text("utf-8"))
     except (OSError, ValueError, TOMLDecodeError):
         return {}
+
+
+def _told(song: Mapping[str, Any], table: str) -> Mapping[str, Any]:
+    found = song.get(table)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _read_text(path: Path, problems: dict[str, str]) -> str | None:
