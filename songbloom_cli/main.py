@@ -16,6 +16,7 @@ from songbloom_cli import (
     codebook,
     completion,
     doctor,
+    evalset,
     evaluate,
     generate,
     lyrics,
@@ -60,6 +61,7 @@ for module in (
     seedling,
     settings,
     doctor,
+    evalset,
     completion,
 ):
     module.register(app)

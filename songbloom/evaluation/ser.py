@@ -34,6 +34,7 @@ import numpy as np
 
 from songbloom import lyrics as lyric_text
 from songbloom.errors import SongBloomError, UsageError
+from songbloom.evaluation import vocals
 from songbloom.evaluation.items import Item
 from songbloom.evaluation.metric import Measured, ratio
 from songbloom.generation.device import choose_device
@@ -157,8 +158,6 @@ class SER:
         if self.backend != "oracle":
             described["structure"] = dict(structure.backend(self.settings).identity)
         if self.backend == "similarity":
-            from songbloom.evaluation import vocals
-
             described["vocals"] = vocals.identity(self.settings.separate_model or "seedling")
             described["labels"] = dict(_HEARD_AS["similarity"])
         return described
@@ -202,7 +201,6 @@ class SER:
         return self._similarity if self.backend == "similarity" else self._all_in_one()
 
     def _similarity(self, item: Item) -> Sequence[Mapping[str, Any]]:
-        from songbloom.evaluation import vocals
         from songbloom.stages import structure_similarity as similarity  # librosa takes its time
 
         mono = sound.read(item.audio, similarity.SAMPLE_RATE).mean(axis=0)
