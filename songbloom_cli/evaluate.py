@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from songbloom_cli import options, output, prepare
+from songbloom_cli import options, output, paper, prepare
 
 NAMES = ("evaluate", "eval")
 PARTIAL = 3
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     _app.command(_RUN)(run)
     _app.command("compare")(compare)
     _app.command("protocol")(protocol)
+    _app.command("paper")(paper.paper)
     app.add_typer(_app, name=NAMES[0])
     app.add_typer(_app, name=NAMES[1], hidden=True)
 
