@@ -9,7 +9,6 @@ from stages.corpora import run
 
 from songbloom.evaluation import paper
 
-
 AXES = {"CE": 7.5, "CU": 7.6, "PC": 5.0, "PQ": 8.0}
 
 
