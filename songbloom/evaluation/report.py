@@ -19,7 +19,7 @@ from songbloom.files import sha256, write_text
 from songbloom.stages import html_page, sound
 from songbloom.units import SAMPLE_RATE, Seconds
 
-HEADER = ("metric", "value", "95 % interval", "better", "songs", "failed")
+HEADER = ("metric", "value", "interval", "better", "songs", "failed")
 SUFFIXES = (".html", ".md")
 MAX_ROWS = 2000  # songs in the page's list; of larger sets the worst
 MAX_DURATION: Seconds = 900.0  # longer songs are not put into the page
@@ -94,11 +94,11 @@ def column(evaluation: Evaluation, metric: str) -> str:
 
 
 def shown(value: float | None, unit: str) -> str:
-    """A value for people; "%" is of values from 0 to 1."""
+    """A value for people, with its unit."""
     if value is None or not math.isfinite(value):
         return "-"
     if unit == "%":
-        return f"{100 * value:.2f} %"
+        return f"{value:.2f} %"
     digits = f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{digits} {unit}" if unit in ("s", "LUFS", "dB", "dBTP") else digits
 

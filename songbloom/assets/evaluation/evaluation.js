@@ -9,7 +9,7 @@ for (const failure of page.failed)
 
 function value(amount, unit) {
   if (amount === null || amount === undefined) return "";
-  if (unit === "%") return `${(100 * amount).toFixed(2)} %`;
+  if (unit === "%") return `${amount.toFixed(2)} %`;
   const digits = Math.abs(amount) < 1000 ? amount.toFixed(3) : number(amount, 0);
   return ["s", "LUFS", "dB", "dBTP"].includes(unit) ? `${digits} ${unit}` : digits;
 }
@@ -163,15 +163,15 @@ function drawSound(sound) {
   audio.load();
 }
 
-function drawLines(measured) {
-  const found = Object.values(measured).find(({ details }) => details && Array.isArray(details.lines));
-  const lines = found ? found.details.lines : [];
+function drawLines(measured) { // phones of the lyrics' lines, as the metric of words details them
+  const { lines = [], sections = [] } = Object.values(measured).map(({ details }) => details || {}).find((details) => Array.isArray(details.lines)) || {};
   const panes = [];
   let section = null;
   for (const line of lines) {
-    if (line.section !== undefined && line.section !== section) {
+    if (line.section !== section) {
       section = line.section;
-      panes.push(sectionHead((found.details.sections || [])[section], section));
+      const { tag, phones } = sections.find((part) => part.section === section) || {};
+      panes.push(make("h3", {}, tag || `section ${section + 1}`, make("small", {}, phones ? ` · ${counted(phones)}` : "")));
     }
     panes.push(drawLine(line));
   }
@@ -179,24 +179,31 @@ function drawLines(measured) {
   $("lyrics").replaceChildren(...(panes.length ? panes : [make("p", { class: "empty" }, "No lyrics were scored.")]));
 }
 
-const counted = (part) => EDITS.filter((kind) => part[kind]).map((kind) => `${number(part[kind])} ${kind.slice(0, 3)}.`).join(" ");
-
-function sectionHead(part, index) {
-  const counts = part && counted(part);
-  return make("h3", {}, (part && part.tag) || `section ${index + 1}`, counts ? make("small", {}, ` · ${counts}`) : null);
+function counted(phones) {
+  const kinds = EDITS.filter((kind) => phones[kind]).map((kind) => `${number(phones[kind])} ${kind.slice(0, 3)}.`);
+  return kinds.length ? `${kinds.join(" ")} in ${number(phones.asked)}` : "";
 }
 
-function drawLine(line) { // its colour is that of most of its errors
-  const worst = EDITS.reduce((most, kind) => ((line[kind] || 0) > (line[most] || 0) ? kind : most), EDITS[0]);
-  return make("div", { class: `line ${line[worst] ? worst : ""}` }, make("span", {}, line.text), make("small", {}, counted(line)));
+function drawLine({ text, heard, phones, words }) { // the stripe is of most of its errors
+  const worst = EDITS.reduce((most, kind) => (phones[kind] > phones[most] ? kind : most));
+  const stripe = phones[worst] ? worst : "";
+  const said = make("span", {});
+  for (const [word, count, edits] of words || [[text, 0, 0]]) {
+    const wrong = edits ? { class: `wrong ${2 * edits >= count ? stripe : ""}`, title: `${plural(edits, "edit")} in ${plural(count, "phone")}` } : {};
+    said.append(make("span", wrong, word), " ");
+  }
+  const other = stripe ? make("span", { class: "heard" }, heard ? `heard: ${heard}` : "nothing heard") : null;
+  return make("div", { class: `line ${stripe}` }, said, make("small", {}, counted(phones)), other);
 }
 
 function drawFacts(measured) {
+  const lists = (part) => Array.isArray(part) || (part !== null && typeof part === "object" && typeof part.asked !== "number");
+  const plain = (part) => (part !== null && typeof part === "object" ? counted(part) || `all of ${number(part.asked)}` : told(part));
   $("facts").replaceChildren(...METRICS.filter(([metric]) => measured[metric]).map(([metric, { column, unit }]) => {
     const { value: own, details } = measured[metric];
-    const plain = Object.entries(details || {}).filter(([key]) => key !== "lines");
-    const list = pairs(make("dl", { class: "pairs" }), plain.filter(([, part]) => part === null || typeof part !== "object").map(([key, part]) => [key, told(part)]));
-    const nested = plain.filter(([, part]) => part !== null && typeof part === "object" && Object.keys(part).length)
+    const parts = Object.entries(details || {}).filter(([key]) => key !== "lines");
+    const list = pairs(make("dl", { class: "pairs" }), parts.filter(([, part]) => !lists(part)).map(([key, part]) => [key, plain(part)]));
+    const nested = parts.filter(([, part]) => lists(part) && Object.keys(part).length)
       .map(([key, part]) => make("details", {}, make("summary", {}, key), make("pre", {}, JSON.stringify(part, null, 1))));
     return make("section", {}, make("h3", {}, `${column}: ${value(own, unit) || "none"}`), list, ...nested);
   }));
