@@ -19,9 +19,10 @@ from songbloom.evaluation.items import Item
 class Measured:
     """What a metric found in one song.
 
-    The value of a set of songs is `sum(amount) / sum(weight)`, but for corpus metrics; a weight of 0 says that there is nothing to count (lyrics without words). `details`
-    are JSON with finite numbers of at most six decimals, times in seconds. `arrays` are kept beside
-    them, for metrics that compare sets of songs (embeddings `[n, d]`).
+    The value of a set of songs is `sum(amount) / sum(weight)`, but for corpus metrics; a weight of
+    0 says that there is nothing to count (lyrics without words). `details` are JSON with finite
+    numbers of at most six decimals, times in seconds. `arrays` are kept beside them, for metrics
+    that compare sets of songs (embeddings `[n, d]`).
     """
 
     amount: float
