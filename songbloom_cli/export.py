@@ -141,6 +141,7 @@ def export(
     models = options.models_folder(options.load(context))
 
     from songbloom.export import model, sources  # import torch
+    from songbloom.export import push as upload
 
     wanted = model.ExportOptions(
         to=to,
@@ -158,14 +159,13 @@ def export(
         plan = model.plan(found, out, wanted)
         output.result_json(plan) if as_json else output.result(output.tree(plan))
         return
-    report = model.export_model(found, out, wanted, lambda phase: output.note(f"{phase} ..."))
-    for warning in report.get("warnings", ()):
-        output.warning(warning)
-    if push is not None:
-        from songbloom.export.push import push as push_folder
-
-        output.note(f"pushing to {push} ...")
-        report["pushed"] = push_folder(out, push, public=public, message=_message(report))
+    with output.progress(enabled=not as_json) as bar:
+        report = model.export_model(found, out, wanted, bar.update)
+        for warning in report.get("warnings", ()):
+            output.warning(warning)
+        if push is not None:
+            bar.update(f"pushing to {push}")
+            report["pushed"] = upload.push(out, push, public=public, message=_message(report))
     _show(report, as_json)
 
 

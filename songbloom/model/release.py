@@ -172,10 +172,11 @@ def released_vae(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not key.endswith(".weight"):
             found[theirs] = value
             continue
-        length = torch.norm_except_dim(value, 2, 0)
-        found[f"{theirs}_g"] = length
+        ones = value.new_ones(len(value), *[1] * (value.dim() - 1))
+        _, length = torch._weight_norm_interface(value, ones, 0)  # as folding it will measure it
+        found[f"{theirs}_g"] = length.view_as(ones)
         # A kernel of zeros has no direction: any will do.
-        found[f"{theirs}_v"] = torch.where(length == 0, torch.ones_like(value), value)
+        found[f"{theirs}_v"] = torch.where(length.view_as(ones) == 0, ones, value)
     return found
 
 

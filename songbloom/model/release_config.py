@@ -245,7 +245,7 @@ def release_tree(config: ModelConfig, name: str) -> dict[str, Any]:
     return {
         "precision": "bf16-mixed",
         "min_dur": 0,
-        "max_dur": sampling.max_duration - _EXTRA_SECONDS,
+        "max_dur": _whole(sampling.max_duration - _EXTRA_SECONDS),
         "sr": SAMPLE_RATE,
         "pretrained_path": _in_folder(f"{name}.pt"),
         "train_dataset": {"lyric_processor": "phoneme", "prompt_len": 10},
@@ -267,7 +267,7 @@ def release_tree(config: ModelConfig, name: str) -> dict[str, Any]:
             "diffusion_objective": "rectified_flow",
             "timestep_sampler": "logit_normal",
             "backend": "llama",
-            "rotary_base_val": config.ar_rope_base,
+            "rotary_base_val": _whole(config.ar_rope_base),
             "init_std": config.init_std,
             "h_dropout": objective.joint_mask_rate,
             **({} if config.ffn_dim == 4 * config.dim else _hidden_scale(config)),
@@ -312,6 +312,11 @@ def release_tree(config: ModelConfig, name: str) -> dict[str, Any]:
             "dit_cfg_type": "h",
         },
     }
+
+
+def _whole(number: float) -> int | float:
+    """A whole number as such, as the release writes it and counts with it."""
+    return int(number) if number.is_integer() else number
 
 
 def _hidden_scale(config: ModelConfig) -> dict[str, Any]:
