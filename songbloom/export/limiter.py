@@ -20,6 +20,7 @@ _LOOK: Seconds = 0.005  # before and after a peak, in which the gain goes down a
 _RELEASE: Seconds = 0.080  # time constant of the way up behind it
 _STEP: Seconds = 0.001  # of the release
 _CLOSE: LUFS = 0.02
+_EXACT: Decibels = 0.005
 _ROUNDS = 8
 
 
@@ -29,7 +30,11 @@ class Mastering:
 
     gain_db: Decibels
     curve: np.ndarray
-    limited_db: Decibels  # the most that the curve takes away, 0 or more
+
+    @property
+    def limited_db(self) -> Decibels:
+        """The most that the curve takes away, 0 or more."""
+        return -20 * math.log10(float(self.curve.min())) + 0.0
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
         """The master of `[channels, n]`, float32."""
@@ -48,33 +53,32 @@ def master(samples: np.ndarray, sample_rate: Hz, *, target: LUFS, ceiling: Decib
             "it is silent, or shorter than 0.4 s, and so has no loudness",
             "Export a song that can be heard.",
         )
-    peak = loudness.true_peak(samples, sample_rate)
-    most = ceiling - peak + MOST_LIMITED
+    heights = np.concatenate([*loudness.peaks(samples, sample_rate)])
+    most = ceiling - 20 * math.log10(float(heights.max())) + MOST_LIMITED
     gain = min(target - now, most)
     for _ in range(_ROUNDS):
-        curve = _curve(samples, sample_rate, gain, ceiling)
-        reached = loudness.integrated(Mastering(gain, curve, 0.0).apply(samples), sample_rate)
+        curve = limiting(heights, sample_rate, 10 ** ((ceiling - gain) / 20))
+        reached = loudness.integrated(Mastering(gain, curve).apply(samples), sample_rate)
         if abs(target - reached) < _CLOSE or (gain == most and reached < target):
             break
         gain = min(gain + target - reached, most)
-    return Mastering(gain, curve, -20 * math.log10(float(curve.min())) + 0.0)
+    return Mastering(gain, _exact(curve, samples, heights, sample_rate, ceiling - gain))
 
 
-def _curve(samples: np.ndarray, sample_rate: Hz, gain: Decibels, ceiling: Decibels) -> np.ndarray:
-    """The limiter's gain `[n]` for a song made louder by `gain`: its true peaks meet the ceiling.
+def _exact(
+    curve: np.ndarray, samples: np.ndarray, heights: np.ndarray, sample_rate: Hz, ceiling: Decibels
+) -> np.ndarray:
+    """The curve with which the wave's own true peak meets the ceiling.
 
-    The oversampled wave of a song under a gain that changes is not quite the wave times the gain:
-    what is too much is taken from the ceiling, and all is done again.
+    The wave of a song under a gain that changes is not quite the wave times the gain: what is too
+    much is taken from the ceiling.
     """
-    heights = np.concatenate([*loudness.peaks(samples, sample_rate)]) * 10 ** (gain / 20)
     aim = ceiling
-    curve = np.ones(len(heights))
-    for _ in range(_ROUNDS):
-        over = loudness.true_peak(Mastering(gain, curve, 0.0).apply(samples), sample_rate) - ceiling
-        if over <= 0:
+    for _ in range(_ROUNDS if curve.min() < 1 else 0):
+        over = loudness.true_peak(Mastering(0.0, curve).apply(samples), sample_rate) - ceiling
+        if over <= _EXACT:
             break
-        if curve.min() < 1:
-            aim -= over + 1e-3
+        aim -= over
         curve = limiting(heights, sample_rate, 10 ** (aim / 20))
     return curve
 
