@@ -173,15 +173,15 @@ def markdown(evaluation: Evaluation) -> str:
     header, lines = song_rows(evaluation, _WORST)
     parts = [f"# Evaluation: {_escaped(evaluation['protocol']['name'])}\n"]
     parts += [f"{_escaped(protocol_line(evaluation))}.\n"]
-    parts += [_table(HEADER, rows(evaluation)), "## What the values are made of\n"]
+    parts += [markdown_table(HEADER, rows(evaluation)), "## What the values are made of\n"]
     made = [(column(evaluation, m), k, v) for m, k, v in _parts(evaluation)]
-    parts += [_table(("metric", "part", "value"), made)]
+    parts += [markdown_table(("metric", "part", "value"), made)]
     parts += [f"## The worst {len(lines)} of {len(evaluation['songs'])} songs\n"]
-    parts += [_table(header, lines)]
+    parts += [markdown_table(header, lines)]
     if evaluation["failed"]:
         parts += ["## What could not be scored\n"]
         failures = [(f["name"], f["metric"], f["reason"]) for f in evaluation["failed"]]
-        parts += [_table(("song", "metric", "reason"), failures)]
+        parts += [markdown_table(("song", "metric", "reason"), failures)]
     parts += ["## Protocol\n", "Scores compare only with scores of the same protocol.\n"]
     identity = json.dumps(evaluation["protocol"], indent=1, ensure_ascii=False, sort_keys=True)
     return "\n".join([*parts, f"```json\n{identity}\n```\n"])
@@ -201,7 +201,8 @@ def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]
             yield f"{before}{key}", part
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table of texts, shown as they are."""
     cells = [header, ["---"] * len(header), *lines]
     rest = [" | ".join(_escaped(cell) for cell in line) for line in cells[2:]]
     head = [" | ".join(map(_escaped, header)), " | ".join(cells[1])]
