@@ -28,7 +28,7 @@ from songbloom.evaluation.normaliser import without_annotations
 from songbloom.evaluation.vocals import RATE
 from songbloom.files import sha256
 from songbloom.lyrics.languages import LANGUAGES
-from songbloom.stages import codecs, tools
+from songbloom.stages import codecs, tools, tools_environment
 from songbloom.units import Seconds
 
 BACKENDS = ("whisper-tiny.en", "faster-whisper", "whisperx", "oracle")
@@ -66,6 +66,7 @@ def load(backend: str, model: str, compute_type: str) -> Recogniser:
     if backend == "oracle":
         return Oracle()
     if backend == "whisperx":
+        _whisperx()
         return WhisperX(_known_model(model or "large-v3"))
     _require("faster_whisper", "faster-whisper")
     if backend == "whisper-tiny.en":
@@ -266,5 +267,8 @@ def _device() -> str:
 
 
 def _whisperx() -> str:
-    """WhisperX's version, which is loaded to be asked."""
-    return tools.check("whisperx").versions["whisperx"]
+    """WhisperX's version, here or in the tools environment."""
+    if tools.imports_here("whisperx"):
+        return importlib.metadata.version("whisperx")
+    tools.python("whisperx")
+    return tools_environment.installed().get("whisperx", "")
