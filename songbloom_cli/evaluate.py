@@ -1,6 +1,6 @@
 """`songbloom evaluate`, alias `eval`: scores of generated songs, and what is read from them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,14 @@ _app = typer.Typer(
     help="Score generated songs: songbloom evaluate FOLDER. "
     "Its options: songbloom evaluate run --help.",
 )
+_SoundOption = Annotated[
+    str,
+    typer.Option(
+        "--sound",
+        metavar="embed|link|none",
+        help="How the page has the songs: in itself, where they are, or not at all.",
+    ),
+]
 _ResultArgument = typer.Argument(
     metavar="RESULT",
     help="evaluation.json, or the folder that `songbloom evaluate` wrote.",
@@ -29,6 +37,7 @@ def register(app: typer.Typer) -> None:
     _app.command(_RUN)(run)
     _app.command("compare")(compare)
     _app.command("protocol")(protocol)
+    _app.command("report")(report)
     _app.command("paper")(paper.paper)
     app.add_typer(_app, name=NAMES[0])
     app.add_typer(_app, name=NAMES[1], hidden=True)
@@ -112,22 +121,28 @@ def run(
             show_default=False,
         ),
     ] = None,
+    sound: _SoundOption = "embed",
     as_json: options.JsonOption = False,
     dry_run: options.DryRunOption = False,
 ) -> int:
     """Score generated songs by a pinned protocol.
 
-    The same command again goes on where it stopped, and measures again only what changed. Exit
-    code 3: some songs could not be measured, and the result says why.
+    OUT holds evaluation.json and, to be read, report.md and the page report.html. The same command
+    again goes on where it stopped, and measures again only what changed. Exit code 3: some songs
+    could not be measured, and the result says why.
     """
+    from songbloom.evaluation import candidates
     from songbloom.evaluation import evaluate as library
     from songbloom.evaluation import items as songs
     from songbloom.evaluation import protocol as protocols
+    from songbloom.evaluation import report as reports
 
+    wish = reports.Wish(sound=sound)  # type: ignore[arg-type]  # checks it
     wanted = protocols.load(protocol)
     if metrics is not None:
         wanted = wanted.only([name.strip() for name in metrics.split(",") if name.strip()])
     items = songs.find(folder, references=references, limit=limit)
+    wanted = candidates.followed(wanted, items)
     target = out or (folder if folder.is_dir() else folder.with_suffix("")) / "evaluation"
     task = library.Task(items, wanted, cache or target / "cache", workers)
     if dry_run:
@@ -136,9 +151,77 @@ def run(
         return 0
     with output.progress(enabled=not as_json) as bar:
         result = library.evaluate(task, _quiet if as_json else prepare.shown(bar))
-    library.write(result, target / "evaluation.json")
-    _tell(result, target, as_json=as_json)
+        library.write(result, target / "evaluation.json")
+        sounds = {item.name: item.audio for item in items}
+        for name in ("report.md", "report.html"):
+            reports.write(result, target / name, sounds, wish, _steps(bar))
+    if as_json:
+        output.result_json(result)
+    else:
+        output.note(reports.protocol_line(result))
+        output.result(output.table(reports.rows(result), reports.HEADER))
+        output.note(str(target / "report.html"))
     return PARTIAL if result["failed"] else 0
+
+
+def report(
+    result: Annotated[Path, _ResultArgument],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="A page (.html) or Markdown (.md); without it the table is printed.",
+            show_default=False,
+        ),
+    ] = None,
+    songs: Annotated[
+        Path | None,
+        typer.Option(
+            "--songs",
+            metavar="FOLDER",
+            help="What was scored, for its sound (default: where OUT was by default).",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--tracks", metavar="N", min=0, help="How many songs can be opened.")
+    ] = 20,
+    sound: _SoundOption = "embed",
+    as_json: options.JsonOption = False,
+) -> None:
+    """Show a result again: as a table, as Markdown, or as one page with the worst songs first."""
+    from songbloom.errors import SongBloomError
+    from songbloom.evaluation import items
+    from songbloom.evaluation import report as library
+    from songbloom.evaluation.evaluate import read
+
+    found = read(result)
+    if out is None:
+        if as_json:
+            output.result_json(found)
+            return
+        output.note(library.protocol_line(found))
+        output.result(output.table(library.rows(found), library.HEADER))
+        return
+    folder = songs or (result if result.is_dir() else result.parent).resolve().parent
+    sounds: dict[str, Path] = {}
+    try:
+        sounds = {item.name: item.audio for item in items.find(folder)}
+    except SongBloomError:
+        if songs is not None:
+            raise
+    wish = library.Wish(songs=count, sound=sound)  # type: ignore[arg-type]  # checks it
+    with output.progress(enabled=not as_json) as bar:
+        written = library.write(found, out, sounds, wish, _steps(bar))
+    if as_json:
+        facts = {"output": str(written.output), "bytes": written.bytes}
+        output.result_json({**facts, "shown": written.shown, "silent": written.silent})
+        return
+    if written.silent:
+        output.warning(f"{len(written.silent)} songs are without sound; name them with --songs")
+    output.result(str(written.output))
 
 
 def compare(
@@ -152,6 +235,7 @@ def compare(
     """
     from songbloom.evaluation import compare as library
     from songbloom.evaluation.evaluate import read
+    from songbloom.evaluation.report import shown
 
     found = library.compare(read(one), read(other))
     if as_json:
@@ -160,8 +244,8 @@ def compare(
     rows = [
         [
             row["title"],
-            *(_number(row[key]) for key in ("one", "other", "difference")),
-            _interval(row["interval"]),
+            *(shown(row[key], row["unit"]) for key in ("one", "other", "difference")),
+            " to ".join(shown(end, row["unit"]) for end in row["interval"] or ()) or "-",
             _number(row["p"]),
             _number(row["p_holm"]),
             str(row["songs"]),
@@ -195,28 +279,9 @@ def _quiet(event: Mapping[str, Any]) -> None:
     """With --json the result is one object; who follows it reads the exit code."""
 
 
-def _tell(result: Mapping[str, Any], target: Path, *, as_json: bool) -> None:
-    if as_json:
-        output.result_json(result)
-        return
-    rows = [
-        [
-            f"{name} ({row['backend']})",
-            _number(row["value"]) + f" {row['unit']}".rstrip(),
-            _interval(row["interval"]),
-            f"{row['songs']} of {row['songs'] + row['failed']}",
-        ]
-        for name, row in result["metrics"].items()
-    ]
-    pinned = result["protocol"]
-    output.note(f"protocol {pinned['name']} {pinned['id']}, candidates: {pinned['candidates']}")
-    output.note(output.table(rows, ("metric", "value", "interval", "songs")))
-    output.result(str(target / "evaluation.json"))
+def _steps(bar: output.Progress) -> Callable[[int, int], None]:
+    return lambda done, of: bar.update(f"report: song {done + 1} of {of}", done, of)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
-
-
-def _interval(ends: list[float] | None) -> str:
-    return "-" if ends is None else f"{ends[0]:.4g} .. {ends[1]:.4g}"
