@@ -26,6 +26,7 @@ from songbloom.generation import song
 from songbloom.generation.bundle import Bundle, bundle_path, read_bundle, write_bundle
 from songbloom.generation.options import GenerateOptions
 from songbloom.requests import Request
+from songbloom.stages.crews import Crew
 
 FOLDER = "candidates"
 Event = dict[str, Any]
@@ -76,10 +77,12 @@ def best_of(
     *,
     policy: Policy,
     protocol: Protocol,
+    make_crew: Callable[[Task], Crew] = evaluate.local_crew,
 ) -> list[dict[str, Any]]:
     """Make every song as the best of `policy.count` candidates; a row for each, as `song.generate`.
 
-    `protocol` has the settings of the metrics. Songs fail apart: `PartialError` at the end.
+    `protocol` has the settings of the metrics, `make_crew` the workers that measure. Songs fail
+    apart: `PartialError` at the end.
     """
     target, folder = _targets(requests, output)
     wanted = _candidate_options(options, policy)
@@ -98,7 +101,8 @@ def best_of(
     except PartialError as error:  # what was made is chosen from
         failed.append(error)
     items = {r.idx: [_item(r, row) for row in made.get(r.idx, ())] for r in requests}
-    result = _scores(items, policy, protocol, folder, on_event)
+    task = Task(_in_order(items), protocol.only(policy.metrics), folder / "cache")
+    result = _scores(task, folder, on_event, make_crew)
     rows = []
     for request, final in zip(requests, _finals(requests, output, options), strict=True):
         try:
@@ -152,19 +156,20 @@ def _item(request: Request, row: Event) -> Item:
     return Item(path.stem, path, request.lyrics.line, request.reference, bundle_path(path))
 
 
+def _in_order(items: Mapping[str, Sequence[Item]]) -> tuple[Item, ...]:
+    return tuple(sorted((x for some in items.values() for x in some), key=lambda item: item.name))
+
+
 def _scores(
-    items: Mapping[str, Sequence[Item]],
-    policy: Policy,
-    protocol: Protocol,
+    task: Task,
     folder: Path,
     on_event: Callable[[Event], None],
+    make_crew: Callable[[Task], Crew],
 ) -> dict[str, Any]:
     """The evaluation of all candidates, written beside them."""
-    everything = sorted((x for some in items.values() for x in some), key=lambda item: item.name)
-    if not everything:
+    if not task.items:
         return {"songs": [], "failed": []}
-    task = Task(tuple(everything), protocol.only(policy.metrics), folder / "cache")
-    result = evaluate.evaluate(task, lambda event: on_event({**event, "event": "score"}))
+    result = evaluate.evaluate(task, lambda event: on_event({**event, "event": "score"}), make_crew)
     evaluate.write(result, folder / "evaluation.json")
     return result
 

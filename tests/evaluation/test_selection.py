@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation.toys import Inline
 from generation.conftest import LYRICS, make_model
 from stages.corpora import run
 
@@ -56,7 +57,7 @@ def test_best_of_all_is_kept(folder: Path, tmp_path: Path) -> None:
     it; the same again makes nothing, and the evaluation of the song knows the policy."""
     heard(tmp_path / "candidates", ["light in the fog", WORDS, "follow me home"])
     policy, seen = Policy(3, ("per",)), list[str]()
-    how = {"policy": policy, "protocol": ORACLE}
+    how = {"policy": policy, "protocol": ORACLE, "make_crew": Inline}
     rows = selection.best_of(requests(folder, "song"), folder / "model", tmp_path, TWICE,
                              lambda e: seen.append(e["event"]), **how)  # fmt: skip
     kept = tmp_path / "candidates"
