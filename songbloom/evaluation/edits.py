@@ -21,8 +21,9 @@ MOST_CELLS = 1 << 30  # of a table of one byte each: 32,768 items against as man
 _EDIT, _GAP, _INSIDE, _FAR = 1 << 38, 1 << 19, 1, 1 << 60
 _MATCH, _DELETION, _INSERTION = 0, 1, 2
 # A cell's byte: the state before its match, and for each kind of gap whether it goes on from the
-# cell before, or else began after a gap of the other kind.
-_STATE, _ON, _AFTER_OTHER = 3, (0, 4, 8), (0, 16, 32)
+# cell before or begins here. It begins after a match or a substitution: a deletion beside an
+# insertion are two edits where a substitution is one.
+_STATE, _ON = 3, (0, 4, 8)
 
 
 class Edit(NamedTuple):
@@ -67,18 +68,17 @@ def _fill(
     ramp = np.arange(width, dtype=np.int64) * _EDIT
     match, deletion = np.full(width, _FAR), np.full(width, _FAR)
     match[0] = 0
-    insertion = _insertions(match, deletion, _GAP, ramp, choices[0])
+    insertion = _insertions(match + _GAP, ramp, choices[0])
     for row, item in enumerate(wanted, start=1):
         states = np.stack([match, deletion, insertion])
         choices[row, 1:] = states.argmin(0)[:-1]
         match = np.full(width, _FAR)
         match[1:] = states.min(0)[:-1] + np.where(heard == item, 0, _EDIT)
-        begun = np.minimum(states[_MATCH], states[_INSERTION]) + _gap(row - 1, starts)
+        begun = states[_MATCH] + _gap(row - 1, starts)
         choices[row] |= _bits(deletion <= begun, _ON[_DELETION])
-        choices[row] |= _bits(states[_INSERTION] < states[_MATCH], _AFTER_OTHER[_DELETION])
         deletion = np.minimum(deletion, begun) + _EDIT
         gap = _GAP if row == len(wanted) else _gap(row, starts)
-        insertion = _insertions(match, deletion, gap, ramp, choices[row])
+        insertion = _insertions(match + gap, ramp, choices[row])
     return choices, int(np.argmin([match[-1], deletion[-1], insertion[-1]]))
 
 
@@ -87,15 +87,12 @@ def _gap(place: int, starts: frozenset[int]) -> int:
     return _GAP if place == 0 or place in starts else _GAP + _INSIDE
 
 
-def _insertions(
-    match: np.ndarray, deletion: np.ndarray, gap: int, ramp: np.ndarray, choices: np.ndarray
-) -> np.ndarray:
-    """The costs of a row's cells when an insertion comes last; its bits are added to `choices`."""
-    begun = np.minimum(match, deletion) + gap
+def _insertions(begun: np.ndarray, ramp: np.ndarray, choices: np.ndarray) -> np.ndarray:
+    """The costs of a row's cells when an insertion comes last, from those of a gap that begins in
+    each; its bits are added to `choices`."""
     costs = np.full(len(ramp), _FAR)
     costs[1:] = np.minimum.accumulate(begun - ramp)[:-1] + ramp[1:]
     choices[1:] |= _bits(costs[:-1] <= begun[:-1], _ON[_INSERTION])
-    choices[1:] |= _bits(deletion[:-1] < match[:-1], _AFTER_OTHER[_INSERTION])
     return costs
 
 
@@ -120,7 +117,5 @@ def _trace(choices: np.ndarray, state: int, wanted: Sequence[int], heard: np.nda
         else:
             column -= 1
             path.append(Edit("insertion", row, column))
-        if not choice & _ON[state]:
-            other = _INSERTION if state == _DELETION else _DELETION
-            state = other if choice & _AFTER_OTHER[state] else _MATCH
+        state = state if choice & _ON[state] else _MATCH
     return path[::-1]
