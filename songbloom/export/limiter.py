@@ -90,6 +90,8 @@ def limiting(heights: np.ndarray, sample_rate: Hz, ceiling: float) -> np.ndarray
     corner: the least gain needed within 5 ms each side, held up by the release, and then averaged
     over those same 5 ms, so that no average is above the gain that its middle needs.
     """
+    if heights.max(initial=0.0) <= ceiling:
+        return np.ones(len(heights))
     needed = np.minimum(1.0, ceiling / np.maximum(heights, 1e-12))
     width = 2 * round(_LOOK * sample_rate) + 1
     held = _released(ndimage.minimum_filter1d(needed, width), sample_rate)

@@ -34,8 +34,8 @@ PERIOD = 256  # slots, 10.9 s
 SHORTEST: Seconds = 5.0  # less is not tried
 _SEED = 0x534F4E47424C4F4F4D  # "SONGBLOOM"
 _SLOT = 2048  # samples at 48 kHz
-_HOP = _SLOT // 2  # of the filter
-_LEAD = _HOP // 2  # by which its first frame begins before the song, so that two fill a slot
+_FRAME, _STEP = 1024, 512  # of the filter: four frames in a slot
+_LEAD = _STEP // 2  # by which the first frame begins before the song, so that the four fill a slot
 _BINS = 4  # in a band
 _FIRST, _BANDS = 10, 84  # bins 10 to 345: 234 Hz to 8.1 kHz, which coders keep
 _LISTEN = _SLOT // 4  # steps in which the detector looks for the beginning
@@ -88,22 +88,33 @@ def embed(samples: np.ndarray, sample_rate: Hz) -> np.ndarray:
 
 
 def _residual(samples: np.ndarray) -> np.ndarray:
-    """What the watermark adds to 48 kHz `[channels, n]`."""
+    """What the watermark adds to 48 kHz `[channels, n]`.
+
+    The frames are short, so that next to nothing is added more than 21 ms before a drum is struck.
+    """
     length = samples.shape[1]
-    slots = -(-length // _SLOT) + 1
-    padded = np.pad(samples, ((0, 0), (_LEAD, (slots + 1) * _SLOT - length)))
+    frames = -(-length // _STEP) + 1
+    padded = np.pad(samples, ((0, 0), (_LEAD, frames * _STEP + _FRAME - length)))
     out = np.zeros(padded.shape, dtype=np.float32)
-    gains = np.zeros((PERIOD, _SLOT // 2 + 1))
-    gains[:, _FIRST : _FIRST + _BINS * _BANDS] = np.repeat(signs(), _BINS, axis=1)
-    gains = 10 ** (STRENGTH / 20 * gains) - 1
-    window = np.sin(np.pi * (np.arange(_SLOT) + 0.5) / _SLOT)  # twice: squares add up to one
-    for begin in range(0, slots, _CHUNK):
-        count = min(_CHUNK, slots - begin)
-        for frame in range(2 * begin, 2 * (begin + count)):
-            at = frame * _HOP
-            spectrum = np.fft.rfft(window * padded[:, at : at + _SLOT])
-            out[:, at : at + _SLOT] += window * np.fft.irfft(spectrum * gains[frame // 2 % PERIOD])
+    gains = np.zeros((PERIOD, _FRAME // 2 + 1))
+    low = _FIRST * _FRAME // _SLOT
+    gains[:, low : low + _BANDS * _BINS * _FRAME // _SLOT] = np.repeat(
+        10 ** (STRENGTH / 20 * signs()) - 1, _BINS * _FRAME // _SLOT, axis=1
+    )
+    window = _window()
+    for number in range(frames):
+        at = number * _STEP
+        spectrum = np.fft.rfft(window * padded[:, at : at + _FRAME])
+        gain = gains[number * _STEP // _SLOT % PERIOD]
+        out[:, at : at + _FRAME] += window * np.fft.irfft(spectrum * gain)
     return out[:, _LEAD : _LEAD + length]
+
+
+def _window() -> np.ndarray:
+    """Kaiser-Bessel-derived: used twice its halves add up to one, and far bins hear nothing."""
+    rise = np.cumsum(np.kaiser(_STEP + 1, 4 * np.pi))
+    half = np.sqrt(rise[:-1] / rise[-1])
+    return np.concatenate([half, half[::-1]])
 
 
 def detect(samples: np.ndarray, sample_rate: Hz) -> Found:
@@ -149,14 +160,14 @@ def _rises(levels: np.ndarray) -> np.ndarray:
 
 
 def _levels(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """dB of each tile `[slots, bands]`, in chunks: both frames of the filter, all channels."""
+    """dB of each tile `[slots, bands]`, in chunks: two frames in it, all channels."""
     window = np.hanning(_SLOT + 2)[1:-1]
-    padded = np.pad(samples, ((0, 0), (_LEAD, _SLOT)))
+    padded = np.pad(samples, ((0, 0), (_SLOT // 4, _SLOT)))
     slots = samples.shape[1] // _SLOT
     for begin in range(0, slots, _CHUNK):
         size = min(_CHUNK, slots - begin) * _SLOT
         level = np.zeros((size // _SLOT, _BANDS))
-        for shift in (0, _HOP):
+        for shift in (0, _SLOT // 2):
             at = begin * _SLOT + shift
             frames = padded[:, at : at + size].reshape(len(samples), -1, _SLOT) * window
             spectrum = np.fft.rfft(frames)[..., _FIRST : _FIRST + _BINS * _BANDS]
