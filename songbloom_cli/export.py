@@ -1,5 +1,6 @@
 """`songbloom export`: a training checkpoint or a model becomes a model folder to hand over."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -165,6 +166,8 @@ def export(
             output.warning(warning)
         if push is not None:
             bar.update(f"pushing to {push}")
+            # the hub client draws bars of its own, here beside ours
+            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # ours is enough
             report["pushed"] = upload.push(out, push, public=public, message=_message(report))
     _show(report, as_json)
 

@@ -1,5 +1,6 @@
 """The model card: README.md of a model folder, in Markdown with the hubs' YAML on top."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,12 @@ def write_card(
 def _front(info: Mapping[str, Any]) -> dict[str, Any]:
     """What the hubs file a model under."""
     licence = str(info.get("licence", "unknown"))
-    known = {"license": "apache-2.0"} if licence.startswith("Apache-2.0") else {"license": "other"}
-    named = {} if "apache-2.0" in known.values() else {"license_name": licence[:80]}
+    own = {"license": "other", "license_name": _slug(licence)}
+    known = {"license": "apache-2.0"} if licence.startswith("Apache-2.0") else own
     return {
         "library_name": "songbloom",
         "pipeline_tag": "text-to-audio",
         **known,
-        **named,
         "tags": ["music", "song-generation", "lyrics-to-song", "songbloom"],
     }
 
@@ -207,6 +207,11 @@ def _files(folder: Path, hashes: Mapping[str, str]) -> list[tuple[str, str, str]
         (f"`{name}`", f"{(folder / name).stat().st_size:,}", f"`{digest}`")
         for name, digest in hashes.items()
     ]
+
+
+def _slug(text: str) -> str:
+    """The hubs' way of naming a licence."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower())[:60].strip("-") or "unknown"
 
 
 def _told(value: object) -> bool:

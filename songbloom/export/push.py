@@ -39,7 +39,7 @@ def push(folder: Path, repo: str, *, public: bool = False, message: str) -> str:
                 f"{repo}: you may not write there ({status})", "Log in: hf auth login"
             ) from error
         raise _unpushed(repo, error) from error
-    except OSError as error:
+    except Exception as error:  # of the network: httpx's or, of older clients, requests'
         raise _unpushed(repo, error) from error
 
 

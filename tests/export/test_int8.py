@@ -19,7 +19,7 @@ from songbloom.model.int8 import Int8Linear, is_scale, quantise, use_int8
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small") / "model"
-    make_model(folder)
+    make_model(folder, end_bias=-9)
     return folder
 
 
@@ -43,10 +43,8 @@ def test_layer(dtype: torch.dtype) -> None:
     weight = torch.randn(64, 96, generator=seeded(1))
     made = quantise({"dit.layers.0.x.weight": weight})
     layer = Int8Linear(96, 64)
-    layer.weight, layer.scale = (
-        made["dit.layers.0.x.weight"],
-        made["dit.layers.0.x.scale"].to(dtype),
-    )
+    layer.weight = made["dit.layers.0.x.weight"]
+    layer.scale = made["dit.layers.0.x.scale"].to(dtype)
     x = torch.randn(2, 3, 96, generator=seeded(2)).to(dtype)
     wanted = x.double() @ (layer.weight.double() * layer.scale.double()[:, None]).T
     tolerance = {torch.float32: 1e-5, torch.bfloat16: 0.02, torch.float16: 0.003}[dtype]
@@ -86,6 +84,14 @@ def test_the_change_is_small_and_measured(small: Path) -> None:
     assert worse["logits_kl"] > 5 * small_change["logits_kl"]
     same = measure(whole, whole)
     assert (same["logits_rms"], same["velocity_rms"], same["same_token"]) == (0, 0, 1)
+
+
+def test_a_model_that_ends_at_once(tmp_path: Path) -> None:
+    """Where the model sings nothing, drawn frames are measured."""
+    make_model(tmp_path / "mute", end_bias=99)
+    whole = read_contents(tmp_path / "mute")
+    change = measure(whole, quantised(whole))
+    assert change["patches"] == 4 and change["velocity_rms"] > 0
 
 
 def test_export_and_load(small: Path, tmp_path: Path) -> None:
