@@ -67,6 +67,10 @@ class Embeddings:
         """Backend, version, and all that the model says of itself."""
         return {"backend": self.model.name, "version": VERSION, **self.model.describe()}
 
+    def has(self, path: Path) -> bool:
+        """Whether a file's embeddings are kept already."""
+        return self._place(path).is_file()
+
     def of(self, path: Path) -> np.ndarray:
         """Embeddings `[n, D]` of a sound file, or `[1, D]` of a description in a text file.
 
@@ -74,7 +78,7 @@ class Embeddings:
         """
         if not path.is_file():
             raise SongBloomError(f"{path}: no such file", "Check the table's column reference.")
-        target = self._folder / f"{self._key(path)}.npy"
+        target = self._place(path)
         if target.is_file():
             return np.asarray(np.load(target, allow_pickle=False))
         found = self._words(path) if is_text(path) else self._sound(path)
@@ -86,8 +90,8 @@ class Embeddings:
             np.save(temporary, found.astype(np.float32), allow_pickle=False)
         return found
 
-    def _key(self, path: Path) -> str:
-        return digest([self.identity, is_text(path), sha256(path)])[:32]
+    def _place(self, path: Path) -> Path:
+        return self._folder / f"{digest([self.identity, is_text(path), sha256(path)])[:32]}.npy"
 
     def _sound(self, path: Path) -> np.ndarray:
         return self._embedder.hear(mono(path, self.model.rate))

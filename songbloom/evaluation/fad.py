@@ -120,17 +120,20 @@ class FAD:
     @functools.cached_property
     def _real(self) -> Gaussian | None:
         """Of the real songs, embedded by as many processes as there are processors."""
-        order = (self.settings, self.work)
-        count = min(os.cpu_count() or 1, len(self._files))
-        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        if missing := [path for path in self._files if not self.embeddings.has(path)]:
+            self._embed(missing)
+        return frechet.total(Gaussian.of(self.embeddings.of(path)) for path in self._files)
+
+    def _embed(self, files: Sequence[Path]) -> None:
+        processes = min(os.cpu_count() or 1, len(files))
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
             try:
-                list(pool.map(_embed, [(*order, path) for path in self._files]))
+                list(pool.map(_embed, [(self.settings, self.work, path) for path in files]))
             except BrokenProcessPool as error:
                 raise SongBloomError(
                     f"{self.folder}: a process that embeds its songs was ended (out of memory?)",
                     "Type the same again to go on where it stopped.",
                 ) from error
-        return frechet.total(Gaussian.of(self.embeddings.of(path)) for path in self._files)
 
 
 def load(settings: Mapping[str, Any], work: Path) -> FAD:

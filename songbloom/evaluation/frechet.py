@@ -6,13 +6,14 @@ The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2): al
 product that is not symmetric, and right for sets of fewer points than dimensions.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-STEPS = 15  # sizes that `at_infinity` fits
+STEPS, ORDERS = 12, 8  # of the samples that `at_infinity` fits a line to
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Gaussian:
     def root(self) -> np.ndarray:
         """The symmetric square root of the covariance `[D, D]`, which is of n - 1 degrees."""
         values, vectors = np.linalg.eigh(self.scatter / (self.count - 1))
-        return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+        rounding = values[-1] * self.dim * np.finfo(np.float64).eps  # its root would be none
+        return (vectors * np.sqrt(np.where(values > rounding, values, 0.0))) @ vectors.T
 
 
 def total(sets: Iterable[Gaussian]) -> Gaussian | None:
@@ -76,26 +78,37 @@ def at_infinity(sets: Sequence[np.ndarray], other: Gaussian, seed: int = 0) -> f
 
     A finite sample's distance is too high by about a constant over its size (Chong and Forsyth
     2020; for FAD, Gui et al. 2024): a line is fitted to the distances of samples against one over
-    their sizes, and read at 0. The samples are the first n of all points in one random order, n
-    from a quarter of them, at least twice D, to all. None of fewer than four times D points. The
-    other set's own size is not corrected for.
+    their sizes, and read at 0. The samples are the first n points of each of `ORDERS` random
+    orders, n from a quarter of all points, at least twice D, to all. None of fewer than four times
+    D points. The other set's own size is not corrected for.
     """
     counts = [len(points) for points in sets]
     most = sum(counts)
     if most < 4 * other.dim:
         return None
-    least = max(2 * other.dim, most // 4)
-    sizes = np.unique(np.linspace(least, most, STEPS).astype(int))
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(most)
-    step_of = np.searchsorted(sizes, order, side="right")  # the first size that has a point
-    steps: list[Gaussian | None] = [None] * len(sizes)
+    sizes = np.unique(np.linspace(max(2 * other.dim, most // 4), most, STEPS).astype(int))
+    rng = np.random.Generator(np.random.PCG64(seed))
+    distances = [_growing(sets, counts, sizes, rng.permutation(most), other) for _ in range(ORDERS)]
+    line = np.polynomial.Polynomial.fit(1 / sizes, np.mean(distances, axis=0), 1)
+    return float(line(0.0))
+
+
+def _growing(
+    sets: Sequence[np.ndarray],
+    counts: Sequence[int],
+    sizes: np.ndarray,
+    rank: np.ndarray,
+    other: Gaussian,
+) -> list[float]:
+    """Distances of the points of the lowest rank, as many as each size says; sets are read once."""
+    step_of = np.searchsorted(sizes, rank, side="right")  # the first size that has a point
+    steps: dict[int, Gaussian] = {}
     begin = 0
-    for points, count in zip(sets, counts, strict=True):  # each set is looked at once
+    for points, count in zip(sets, counts, strict=True):
         mine = step_of[begin : begin + count]
         begin += count
-        for step in np.unique(mine):
-            one, before = Gaussian.of(points[mine == step]), steps[step]
-            steps[step] = one if before is None else before + one
-    grown = [total(filter(None, steps[: n + 1])) for n in range(len(sizes))]
-    distances = [distance(one, other) for one in grown if one is not None]
-    return float(np.polynomial.Polynomial.fit(1 / sizes, distances, 1)(0.0))
+        for step in np.unique(mine).tolist():
+            one = Gaussian.of(points[mine == step])
+            steps[step] = steps[step] + one if step in steps else one
+    grown = itertools.accumulate(steps[step] for step in range(len(sizes)))
+    return [distance(one, other) for one in grown]
