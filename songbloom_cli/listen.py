@@ -23,7 +23,7 @@ def make(
     systems: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]FOLDER...",
+            metavar="[NAME=]FOLDER",
             help="A folder of songs a system, as `songbloom evaluate` reads them; songs called "
             "alike are compared.",
             show_default=False,
@@ -140,7 +140,7 @@ def analyse(
     answers: Annotated[
         list[Path],
         typer.Argument(
-            metavar="ANSWERS...", help="The .jsonl files that raters sent.", show_default=False
+            metavar="ANSWERS", help="The .jsonl files that raters sent.", show_default=False
         ),
     ],
     key: Annotated[

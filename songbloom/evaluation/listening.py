@@ -199,6 +199,7 @@ class _Draft:
         levels, rooms = {}, [self.wish.loudness]
         for number, clip in enumerate(order):
             on_progress(number, 2 * len(order))
+            items.check_sound(clip.path)
             samples = self._read(clip)
             levels[clip] = loudness.integrated(samples, SAMPLE_RATE)
             if not math.isfinite(levels[clip]):
@@ -219,7 +220,6 @@ class _Draft:
 
     def _read(self, clip: _Clip) -> np.ndarray:
         """`[2, n]` at 48 kHz, cut to the wished length, muffled if it is an anchor."""
-        items.check_sound(clip.path)
         samples = sound.to_stereo(sound.read(clip.path, SAMPLE_RATE))
         if self.wish.max_duration and clip.system is not None:
             samples = _cut(samples, round(self.wish.max_duration * SAMPLE_RATE))
