@@ -9,6 +9,7 @@ import yaml
 
 from songbloom.files import write_text
 from songbloom.model.config import ModelConfig
+from songbloom.training.job import flat
 from songbloom.units import FRAME_RATE, SAMPLE_RATE
 
 _USE = """\
@@ -63,6 +64,7 @@ def write_card(
         *_licence(folder, info),
         *_training(info.get("training", {})),
         *_adapter(info.get("merged", {})),
+        *_provenance(info),
         *_scores(info),
         *_quantisation(info.get("quantisation", {}), speeds or {}),
         "## Files",
@@ -153,11 +155,18 @@ def _adapter(made: Mapping[str, Any]) -> list[str]:
     return ["## LoRA", *_table(("", ""), rows)]
 
 
+def _provenance(info: Mapping[str, Any]) -> list[str]:
+    told = info.get("provenance")
+    return ["## Provenance", _line(str(told))] if told else []
+
+
 def _scores(info: Mapping[str, Any]) -> list[str]:
     """The scores of an evaluation, or none: then that is said."""
     made = info.get("evaluation")
     if not made:
-        return ["## Scores", "None are told. `songbloom evaluate` makes them."]
+        own = [(f"`{key}`", value) for key, value in flat(info.get("scores", {})).items()]
+        none = "No protocol's are told. `songbloom evaluate` makes them."
+        return ["## Scores", none, *(_table(("Told by its makers", ""), own) if own else [])]
     header = ("Metric", "Value", "Interval", "Better", "Songs", "Failed", "Backend")
     rows = [
         (

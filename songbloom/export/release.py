@@ -73,6 +73,8 @@ def write_release(contents: Contents, output: Path) -> dict[str, Any]:
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     name = str(contents.info["name"])
+    if Path(name).name != name:
+        raise UsageError(f"--to release: '{name}' cannot name files", "Give another --name.")
     with tempfile.TemporaryDirectory(prefix=f".{output.name}-", dir=output.parent) as temporary:
         folder, back = Path(temporary, "release"), Path(temporary, "imported")
         warnings = _write_files(contents, name, folder)

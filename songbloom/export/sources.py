@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +14,13 @@ from torch import Tensor
 from songbloom import hub
 from songbloom.data import shards
 from songbloom.errors import MissingAssetError, SongBloomError, UsageError
-from songbloom.model.checkpoint import Contents, read_contents, read_info
+from songbloom.model.checkpoint import (
+    Contents,
+    check_keys,
+    read_contents,
+    read_info,
+    weights_hash,
+)
 from songbloom.model.config import ModelConfig
 from songbloom.model.songbloom import SongBloom
 from songbloom.stages.summary import Summary, tracks
@@ -25,8 +31,6 @@ from songbloom.training.lora import merged
 from songbloom.training.metrics import read_metrics
 from songbloom.training.product import Product
 from songbloom.training.run import find_checkpoint, read_run, read_state
-
-Weights = Literal["ema", "raw"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,9 @@ def read(
         return _described(contents, {"name": name or contents.info["name"]})
     averaged, run, product = _chosen(source, averaged), source.job.run, Product(source.job)
     tensors, row = read_tensors(source, averaged=averaged), _row(run, source.step)
+    if product.lora is None:
+        expected = {key: tensor.shape for key, tensor in shapes(source).items()}
+        check_keys(expected, tensors, str(source.folder))
     contents, own = product.contents(tensors, run, step=source.step, row=row), name or run.name
     training = {**contents.info["training"], "dataset": data_facts(source)}
     if source.job.init_from is not None and product.lora is not None:  # both or neither
@@ -156,6 +163,11 @@ def _checkpoint(path: Path, models: Path, codecs: str | None, init_from: str | N
         own = base  # as `train` chooses
     else:
         own = _resolved(codecs or train.codecs, models, "--codecs")
+    if base is not None and made.get("base") not in (None, weights_hash(read_info(base))):
+        raise SongBloomError(
+            f"{base}: another model than the one that the run began from ({made['base'][:12]})",
+            "Name the folder of that model: --init-from MODEL",
+        )
     vae = dataset.get("vae_hash")
     if vae not in (None, "unknown", read_info(own)["sha256"]["vae.safetensors"]):
         raise SongBloomError(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,32 @@ def test_another_vae_is_refused(run: Path, small: Path, tmp_path: Path) -> None:
     refused = export(run, "-o", tmp_path / "x", "--codecs", small)
     assert_refused(refused, 1, "another VAE", "--codecs")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_run_without_an_average(run: Path, tmp_path: Path) -> None:
+    """Where none is kept, the weights are as they are, and an average is refused."""
+    shutil.copytree(run, tmp_path / "run")
+    edit_json(tmp_path / "run" / "run.json", lambda made: made["train"].update(ema_decay=0.0))
+    refused = export(tmp_path / "run", "-o", tmp_path / "x", "--weights", "ema")
+    assert_refused(refused, 2, "no average", "--weights raw")
+    exported(tmp_path / "run", "-o", tmp_path / "x")
+    exported(run, "-o", tmp_path / "raw", "--weights", "raw")
+    assert sha256(tmp_path / "x/model.safetensors") == sha256(tmp_path / "raw/model.safetensors")
+    assert read_info(tmp_path / "x")["weights"] == "raw"
+
+
+def test_another_base_is_refused(adapted: Path, small: Path, tmp_path: Path) -> None:
+    """An adapter is merged into the model that it was trained from, and into no other."""
+    words = (adapted, "-o", tmp_path / "x", "--codecs", "seedling", "--init-from")
+    assert_refused(export(*words, small), 1, "another model", "--init-from")
+    assert_refused(export(*words, tmp_path / "gone"), 4, "gone", "--init-from")
+    assert not (tmp_path / "x").exists()
+
+
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    found = json.loads(path.read_text("utf-8"))
+    edit(found)
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
 def test_lora_merged_and_apart(run: Path, adapted: Path, tmp_path: Path) -> None:
