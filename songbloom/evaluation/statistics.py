@@ -95,12 +95,14 @@ def leave_out(count: int, statistics: Statistics) -> list[np.ndarray]:
 def jackknife(
     value: float, replicates: Sequence[float], statistics: Statistics
 ) -> tuple[float, float] | None:
-    """Interval around a value from those without each group; None of fewer than two groups."""
-    error = _jackknife_error(replicates)
-    if error is None:
+    """Interval around a positive value from those without each group; None of fewer than two.
+
+    It is made of their logarithms, so that a distance is never below 0.
+    """
+    if min(value, *replicates, math.inf) <= 0:
         return None
-    reach = float(stdtrit(len(replicates) - 1, 0.5 + statistics.confidence / 2)) * error
-    return value - reach, value + reach
+    interval = _around(math.log(value), [math.log(x) for x in replicates], statistics)
+    return None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
 
 
 def paired_jackknife(
@@ -116,7 +118,7 @@ def paired_jackknife(
         return Difference(value, None, None)
     degrees = len(apart) - 1
     p = 2 * float(stdtr(degrees, -abs(value) / error)) if error else float(value == 0)
-    return Difference(value, jackknife(value, apart, statistics), p)
+    return Difference(value, _around(value, apart, statistics), p)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -164,6 +166,17 @@ def _percentiles(values: Sequence[float], statistics: Statistics) -> tuple[float
     tail = (1 - statistics.confidence) / 2
     low, high = np.quantile(known, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _around(
+    value: float, replicates: Sequence[float], statistics: Statistics
+) -> tuple[float, float] | None:
+    """Interval of Student's t around a value from those without each group."""
+    error = _jackknife_error(replicates)
+    if error is None:
+        return None
+    reach = float(stdtrit(len(replicates) - 1, 0.5 + statistics.confidence / 2)) * error
+    return value - reach, value + reach
 
 
 def _jackknife_error(replicates: Sequence[float]) -> float | None:

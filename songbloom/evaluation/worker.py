@@ -1,6 +1,8 @@
 """What runs in a worker of an evaluation: one metric kept in memory, one song after another."""
 
+import contextlib
 import math
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +49,10 @@ class Order(stage.Item):
 def load(settings: PrepareConfig, device: str) -> stage.Process:
     """A worker's process; metrics come with their first song."""
     assert isinstance(settings, Settings)
+    with contextlib.suppress(ImportError):  # libraries' progress bars, of which nobody sees any
+        import tqdm
+
+        tqdm.tqdm.set_lock(threading.RLock())  # its own would outlive a worker that is ended
     return _Process(settings)
 
 

@@ -1,5 +1,6 @@
 """The statistics against closed forms, brute force and their own promises."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -10,6 +11,11 @@ from songbloom.evaluation import statistics
 from songbloom.evaluation.statistics import Statistics
 
 HOW = Statistics(resamples=400)
+
+
+def mean_of(values: np.ndarray, kept: np.ndarray) -> float:
+    """The mean of the songs that are kept."""
+    return float(values[kept].mean())
 
 
 def sample(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,13 +118,31 @@ def test_a_system_against_itself() -> None:
 
 
 def test_the_jackknife_of_a_mean_is_its_t_interval() -> None:
-    """Leaving out single songs gives the classical interval of a mean."""
-    values = np.random.default_rng(11).normal(3, 1, 15)
-    without = statistics.replicates_of(lambda kept: float(values[kept].mean()), 15, HOW)
-    low, high = statistics.jackknife(float(values.mean()), without, HOW) or (0, 0)
-    error = values.std(ddof=1) / np.sqrt(15)
-    expected = stats.t.interval(0.95, 14, values.mean(), error)
-    assert (low, high) == pytest.approx(expected)
+    """Leaving out single pairs gives the classical paired t interval and p-value."""
+    rng = np.random.default_rng(11)
+    one, other = rng.normal(3, 1, 15), rng.normal(2, 1, 15)
+    sides = [
+        statistics.replicates_of(functools.partial(mean_of, values), 15, HOW)
+        for values in (one, other)
+    ]
+    found = statistics.paired_jackknife((one.mean(), other.mean()), (sides[0], sides[1]), HOW)
+    theirs = stats.ttest_rel(one, other)
+    assert found.interval == pytest.approx(tuple(theirs.confidence_interval()))
+    assert found.p == pytest.approx(theirs.pvalue)
+
+
+def test_the_interval_of_a_distance_stays_above_zero() -> None:
+    """The jackknife is made of logarithms; about 95 in 100 intervals hold the truth."""
+    rng, held = np.random.default_rng(13), 0
+    for _ in range(100):
+        values = rng.lognormal(0, 1, 60)
+        without = statistics.replicates_of(functools.partial(mean_of, values), 60, HOW)
+        low, high = statistics.jackknife(float(values.mean()), without, HOW) or (0, 0)
+        assert low > 0
+        held += low <= np.exp(0.5) <= high
+    assert held >= 86
+    assert statistics.jackknife(1.0, [], HOW) is None
+    assert statistics.jackknife(1.0, [0.5, 0.0, 2.0], HOW) is None
 
 
 def test_groups_are_equal_and_leave_out_every_song_once() -> None:
@@ -135,8 +159,8 @@ def test_paired_groups_see_small_differences() -> None:
     songs = rng.normal(5, 2, 60)
     other = songs + 0.1 + rng.normal(0, 0.1, 60)
     sides = [
-        statistics.replicates_of(lambda kept, x=x: float(x[kept].mean()), 60, HOW)  # type: ignore[misc]
-        for x in (songs, other)
+        statistics.replicates_of(functools.partial(mean_of, values), 60, HOW)
+        for values in (songs, other)
     ]
     found = statistics.paired_jackknife((songs.mean(), other.mean()), (sides[0], sides[1]), HOW)
     assert found.p is not None and found.p < 1e-3
