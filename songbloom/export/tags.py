@@ -1,7 +1,8 @@
 """Tags and lyrics inside a sound file: Vorbis comments in FLAC, Ogg and Opus, ID3 in MP3 and WAV.
 
-Lyrics with times are LRC in LYRICS, which players show line by line, and SYLT in ID3; the same
-words without times are UNSYNCEDLYRICS and USLT.
+Lyrics with times are LRC in LYRICS, which players show line by line, and in ID3 SYLT as well; the
+same words without times are UNSYNCEDLYRICS and USLT. (c2pa's library leaves SYLT out of an MP3 that
+it signs, so LYRICS is what remains there.)
 """
 
 from collections.abc import Mapping
@@ -113,12 +114,14 @@ def _write_id3(path: Path, tags: Tags) -> None:
         else:
             file.tags.add(id3.TXXX(encoding=3, desc=name, text=value))
     if tags.lyrics:
+        lyrics = tags.lrc or tags.lyrics
+        file.tags.add(id3.TXXX(encoding=3, desc="LYRICS", text=lyrics))
         file.tags.add(id3.USLT(encoding=3, lang=_UNKNOWN_LANGUAGE, desc="", text=tags.lyrics))
     if tags.lines:
         timed = [(text, round(1000 * start)) for start, text in tags.lines]
         file.tags.add(
             id3.SYLT(
-                encoding=3,
+                encoding=1,  # UTF-16: of an MP3 with UTF-8 here c2pa's library drops all tags
                 lang=_UNKNOWN_LANGUAGE,
                 format=_MILLISECONDS,
                 type=_LYRICS,
@@ -138,6 +141,4 @@ def _read_id3(frames: Any) -> dict[str, str]:
             found[names[frame.FrameID]] = str(frame)
         elif frame.FrameID == "TXXX":
             found[frame.desc.upper()] = str(frame)
-        elif frame.FrameID == "SYLT":
-            found["LYRICS"] = "\n".join(text for text, _ in frame.text)
     return found

@@ -1,6 +1,7 @@
 """A song of songbloom on disk: sung by the synthesiser, with a bundle as `generate` writes it."""
 
 import datetime
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,12 @@ LINES = ((0.5, "Light in the morning"), (2.25, "Où es-tu, 你好?"), (None, "Ne
 
 def sung(seconds: float) -> np.ndarray:
     """The first seconds of a song `[2, n]`, at 48 kHz."""
-    return render(compose(5, 0)).mix[:, : round(seconds * SAMPLE_RATE)]
+    return _whole()[:, : round(seconds * SAMPLE_RATE)].copy()
+
+
+@functools.cache
+def _whole() -> np.ndarray:
+    return render(compose(5, 0)).mix
 
 
 def timeline() -> dict[str, Any]:
@@ -65,6 +71,7 @@ def make_song(
         sketch=torch.zeros(2, dtype=torch.int64),
         latents=torch.zeros(2, 4),
         timeline=timeline(),
+        speed={},
     )
     return folder / f"{name}.song"
 
