@@ -7,8 +7,8 @@
 
 A song is called as its file; one of ours as the line of the batch that asked for it (`idx`), if no
 other song here did, so that songs of other systems pair up with it. In a folder the style clip of
-NAME is `NAME.reference.wav` or `references/NAME.wav` (any suffix), or for a song of ours the clip
-that it recorded, found by name there. In a table `lyrics` are a text file or the lyrics themselves;
+NAME is `NAME.reference.wav` or `references/NAME.wav` (any suffix; `NAME.reference.txt` is a style in
+words), or for a song of ours the clip that it recorded, found by name there. In a table `lyrics` are a text file or the lyrics themselves;
 paths are relative to the table.
 
 What is wrong with one song is a problem of that song, told when it is measured. Free of torch.
@@ -123,7 +123,9 @@ class _Folder:
         self.folder = folder
         self.bundles = {x.stem: x for x in entries if x.suffix == BUNDLE_SUFFIX and x.is_dir()}
         sounds = [x for x in entries if _is_sound(x)]
-        self.clips = {x.stem[: -len(_MARK)]: x for x in sounds if x.stem.endswith(_MARK)}
+        marked = [x for x in entries if x.stem.endswith(_MARK)]
+        clips = [x for x in marked if _is_sound(x) or x.suffix.lower() == ".txt"]
+        self.clips = {x.stem[: -len(_MARK)]: x for x in clips}
         self.sounds = [x for x in sounds if not x.stem.endswith(_MARK)]
         self.texts = {x.name: x for x in entries if x.suffix.lower() in _TEXT_SUFFIXES}
         kept = sorted(references.iterdir()) if references.is_dir() else []

@@ -50,7 +50,7 @@ def load(settings: PrepareConfig, device: str) -> stage.Process:
     """A worker's process; metrics come with their first song."""
     assert isinstance(settings, Settings)
     with contextlib.suppress(ImportError):  # libraries' progress bars, of which nobody sees any
-        import tqdm
+        import tqdm  # type: ignore[import-untyped]
 
         tqdm.tqdm.set_lock(threading.RLock())  # its own would outlive a worker that is ended
     return _Process(settings)

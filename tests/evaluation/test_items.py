@@ -31,12 +31,13 @@ def test_pairs(tmp_path: Path) -> None:
     (tmp_path / "b.lrc").write_text("[00:01.00]hello\n")
     clip_a = tone(tmp_path / "a.reference.wav")
     clip_b = tone(tmp_path / "references" / "b.ogg")
+    (tmp_path / "c.reference.txt").write_text("slow piano")
     tone(tmp_path / ".hidden.wav")
     (tmp_path / "README.txt").write_text("about")
     a, b, c = find(tmp_path)
     assert [x.name for x in (a, b, c)] == ["a", "b", "c"]
     assert [x.lyrics for x in (a, b, c)] == [LYRICS, "[00:01.00]hello\n", None]
-    assert [x.reference for x in (a, b, c)] == [clip_a, clip_b, None]
+    assert [x.reference for x in (a, b, c)] == [clip_a, clip_b, tmp_path / "c.reference.txt"]
     assert [x.name for x in find(tmp_path, limit=2)] == ["a", "b"]
 
 
