@@ -7,9 +7,9 @@
 
 A song is called as its file; one of ours as the line of the batch that asked for it (`idx`), if no
 other song here did, so that songs of other systems pair up with it. In a folder the style clip of
-NAME is `NAME.reference.wav` or `references/NAME.wav` (any suffix; `NAME.reference.txt` is a style in
-words), or for a song of ours the clip that it recorded, found by name there. In a table `lyrics` are a text file or the lyrics themselves;
-paths are relative to the table.
+NAME is `NAME.reference.wav` or `references/NAME.wav` (any suffix; `NAME.reference.txt` is a style
+in words), or for a song of ours the clip that it recorded, found by name there. In a table `lyrics`
+are a text file or the lyrics themselves; paths are relative to the table.
 
 What is wrong with one song is a problem of that song, told when it is measured. Free of torch.
 """
