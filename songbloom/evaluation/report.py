@@ -24,6 +24,7 @@ SUFFIXES = (".html", ".md")
 MAX_ROWS = 2000  # songs in the page's list; of larger sets the worst
 MAX_DURATION: Seconds = 900.0  # longer songs are not put into the page
 _BYTES_PER_SECOND = 24_000  # of stereo Vorbis at 48 kHz, as text, at most
+_UNITS = ("s", "x", "LUFS", "dB", "dBTP")  # that stand behind a value; a cosine says so by itself
 _WORST = 10  # songs in Markdown
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 
@@ -100,7 +101,7 @@ def shown(value: float | None, unit: str) -> str:
     if unit == "%":
         return f"{value:.2f} %"
     digits = f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{digits} {unit}" if unit in ("s", "LUFS", "dB", "dBTP") else digits
+    return f"{digits} {unit}" if unit in _UNITS else digits
 
 
 def rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
@@ -132,28 +133,33 @@ def worst(evaluation: Evaluation) -> list[str]:
         if found.get("better") not in ("lower", "higher"):
             continue
         sign = -1 if found["better"] == "lower" else 1
-        values = [
-            (s["name"], v) for s in evaluation["songs"] if (v := value(s, metric)) is not None
-        ]
-        goodness = sorted(sign * v for _, v in values)
-        for name, v in values:
+        own = values(evaluation, metric)
+        goodness = sorted(sign * v for v in own.values())
+        for name, v in own.items():
             ranks[name].append(bisect.bisect_left(goodness, sign * v))  # how many are worse
     key = {n: (min(r), sum(r) / len(r), n) if r else (math.inf, 0, n) for n, r in ranks.items()}
     return sorted(key, key=lambda name: key[name])
 
 
-def value(song: Mapping[str, Any], metric: str) -> float | None:
-    """A song's value in a metric; None where it has none."""
-    found = song.get("measured", {}).get(metric) or {}
-    return found.get("value") if found.get("weight", 1) else None
+def values(evaluation: Evaluation, metric: str) -> dict[str, float]:
+    """The songs' own values in a metric by name, of those that have one.
+
+    FAD gives each song's own distance in its parts, in the order of the songs it measured.
+    """
+    songs = [song for song in evaluation["songs"] if metric in song.get("measured", {})]
+    own = [song["measured"][metric].get("value") for song in songs]
+    parts = evaluation["metrics"][metric].get("parts") or {}
+    apart = (parts.get("per_song") or {}).get("values") or []
+    chosen = apart if len(apart) == len(songs) else own
+    return {song["name"]: v for song, v in zip(songs, chosen, strict=True) if v is not None}
 
 
 def song_rows(evaluation: Evaluation, limit: int) -> tuple[list[str], list[list[str]]]:
     """Header and rows of texts of the `limit` worst songs: a name, then a value a metric."""
-    by_name = {song["name"]: song for song in evaluation["songs"]}
     metrics = evaluation["metrics"]
+    own = {metric: values(evaluation, metric) for metric in metrics}
     lines = [
-        [name, *(shown(value(by_name[name], m), metrics[m].get("unit", "")) for m in metrics)]
+        [name, *(shown(own[m].get(name), metrics[m].get("unit", "")) for m in metrics)]
         for name in worst(evaluation)[:limit]
     ]
     return ["song", *(column(evaluation, metric) for metric in metrics)], lines
@@ -190,7 +196,8 @@ def markdown(evaluation: Evaluation) -> str:
 def _parts(evaluation: Evaluation) -> Iterator[tuple[str, str, str]]:
     for metric, found in evaluation["metrics"].items():
         for key, part in _flat(found.get("parts") or {}):
-            yield metric, key, f"{part:,.6g}" if isinstance(part, float) else str(part)
+            text = "-" if part is None else f"{part:,.6g}" if isinstance(part, float) else str(part)
+            yield metric, key, text
 
 
 def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
@@ -254,9 +261,8 @@ class _Page:
             name: {**found, "column": column(self.evaluation, name)}
             for name, found in self.evaluation["metrics"].items()
         }
-        rows = [
-            [name, [value(self.songs[name], metric) for metric in metrics]] for name in self.order
-        ]
+        own = [values(self.evaluation, metric) for metric in metrics]
+        rows = [[name, [found.get(name) for found in own]] for name in self.order]
         kept = {key: self.evaluation[key] for key in ("protocol", "test_set", "failed")}
         return {**kept, "metrics": metrics, "songs": rows, "shown": self.shown}
 

@@ -89,6 +89,18 @@ def test_rows_carry_backend_unit_and_interval(tmp_path: Path) -> None:
     assert "Mine 0123456789abcdef" in line and "best of 4 by per" in line and "f" * 16 in line
 
 
+def test_songs_have_their_own_distance(tmp_path: Path) -> None:
+    """FAD has no value a song; each song's own distance, told in its parts, stands in its row."""
+    found, _ = result(tmp_path)
+    parts = {"per_song": {"values": [2.0, 9.0, None]}}
+    found["metrics"]["fad"] = {**found["metrics"]["per"], "unit": "", "parts": parts}
+    for song in found["songs"]:
+        if song["name"] != "d":
+            song["measured"]["fad"] = {"value": None, "weight": 1.0, "details": {}}
+    assert report.values(found, "fad") == {"b": 2.0, "c": 9.0}
+    assert report.song_rows(found, 1)[1] == [["c", "63.60 %", "0.500", "9.000"]]
+
+
 def test_markdown_has_it_all_and_nothing_breaks_out(tmp_path: Path) -> None:
     """Protocol, values, failures; rows have their header's cells, whatever a song is called."""
     found, _ = result(tmp_path)

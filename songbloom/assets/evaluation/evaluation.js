@@ -11,12 +11,12 @@ function value(amount, unit) {
   if (amount === null || amount === undefined) return "";
   if (unit === "%") return `${amount.toFixed(2)} %`;
   const digits = Math.abs(amount) < 1000 ? amount.toFixed(3) : number(amount, 0);
-  return ["s", "LUFS", "dB", "dBTP"].includes(unit) ? `${digits} ${unit}` : digits;
+  return ["s", "x", "LUFS", "dB", "dBTP"].includes(unit) ? `${digits} ${unit}` : digits;
 }
 
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 const told = (content) => // any JSON on one line
-  typeof content === "number" ? number(content, 6) : typeof content === "string" ? content : JSON.stringify(content);
+  content === null ? "none" : typeof content === "number" ? number(content, 6) : typeof content === "string" ? content : JSON.stringify(content);
 
 // --- totals ----------------------------------------------------------------------------------
 
@@ -48,7 +48,7 @@ function shares(parts) { // of the errors: a bar of substitutions, deletions, in
 
 function drawParts() {
   const flat = (data, before = "") => Object.entries(data || {}).flatMap(([key, part]) =>
-    part !== null && typeof part === "object" && !Array.isArray(part) ? flat(part, `${before}${key}, `) : [[`${before}${key}`, part]]);
+    Array.isArray(part) ? [] : part !== null && typeof part === "object" ? flat(part, `${before}${key}, `) : [[`${before}${key}`, part]]);
   const entries = METRICS.flatMap(([, metric]) => flat(metric.parts).map(([key, part]) => [metric.column, key, part]));
   $("parts").append(entries.length
     ? table([["Metric", ([column]) => column], ["Part", ([, key]) => key], ["Value", ([, , part]) => told(part), true]], entries)
@@ -130,14 +130,14 @@ function sortBy(column) { // a metric's worst end first, then the other way
 
 const audio = $("audio");
 const song = { name: null, url: null };
+const own = (name) => page.rows.find((row) => row.name === name).values;
 
 function draw(name, scroll = false) {
   const detail = json(`song-${shown.get(name)}`);
   song.name = name;
   $("player").hidden = false;
   $("player-title").textContent = name;
-  $("player-facts").textContent = METRICS.filter(([metric]) => detail.measured[metric])
-    .map(([metric, { column, unit }]) => [column, value(detail.measured[metric].value, unit)])
+  $("player-facts").textContent = METRICS.map(([, { column, unit }], index) => [column, value(own(name)[index], unit)])
     .filter(([, text]) => text).map((pair) => pair.join(" ")).join(" · ");
   $("player-note").textContent = [detail.note, ...(failures.get(name) || []).map((failure) => `${failure.metric}: ${failure.reason}`)].filter(Boolean).join(" · ");
   $("choose").value = name;
@@ -199,13 +199,14 @@ function drawLine({ text, heard, phones, words }) { // the stripe is of most of 
 function drawFacts(measured) {
   const lists = (part) => Array.isArray(part) || (part !== null && typeof part === "object" && typeof part.asked !== "number");
   const plain = (part) => (part !== null && typeof part === "object" ? counted(part) || `all of ${number(part.asked)}` : told(part));
-  $("facts").replaceChildren(...METRICS.filter(([metric]) => measured[metric]).map(([metric, { column, unit }]) => {
-    const { value: own, details } = measured[metric];
+  $("facts").replaceChildren(...METRICS.flatMap(([metric, { column, unit }], index) => {
+    if (!measured[metric]) return [];
+    const { details } = measured[metric];
     const parts = Object.entries(details || {}).filter(([key]) => key !== "lines");
     const list = pairs(make("dl", { class: "pairs" }), parts.filter(([, part]) => !lists(part)).map(([key, part]) => [key, plain(part)]));
     const nested = parts.filter(([, part]) => lists(part) && Object.keys(part).length)
       .map(([key, part]) => make("details", {}, make("summary", {}, key), make("pre", {}, JSON.stringify(part, null, 1))));
-    return make("section", {}, make("h3", {}, `${column}: ${value(own, unit) || "none"}`), list, ...nested);
+    return make("section", {}, make("h3", {}, `${column}: ${value(own(song.name)[index], unit) || "none"}`), list, ...nested);
   }));
 }
 
