@@ -106,7 +106,7 @@ def best_of(
     rows = []
     for request, final in zip(requests, _finals(requests, output, options), strict=True):
         try:
-            if items[request.idx]:
+            if len(items[request.idx]) == policy.count:  # else it failed, and was told
                 selection = _select(items[request.idx], result, policy, better)
                 rows.append(_keep(items[request.idx], selection, final, on_event))
         except SongBloomError as error:

@@ -16,7 +16,8 @@ says no more, so this is the whole definition.
 
 So the right sections in the right order score 0 however long each is; a section left out or put in
 costs its duration; two neighbours of equal length that change places cost their duration, of
-unequal length twice the shorter one's. Neighbours of one label are one section.
+unequal length twice the shorter one's (less where that puts them beside their like, since
+neighbours of one label are one section).
 
 Backends: `similarity` (embedded, repetitions and separated vocals), `all-in-one` (the paper's),
 `oracle` (`NAME.oracle.json` beside the sound, whose "sections" have tag, start and end: for songs

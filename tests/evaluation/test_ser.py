@@ -9,12 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from songbloom.errors import SongBloomError, UsageError
+from songbloom import audio
+from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.evaluation import ser
 from songbloom.evaluation.items import Item
 from songbloom.evaluation.ser import Span, align, asked_of
+from songbloom.files import sha256
 from songbloom.lyrics import parse
 from songbloom.lyrics.tags import TAGS
+from songbloom.synth.render import render
+from songbloom.synth.score import compose
+from songbloom.units import SAMPLE_RATE
 
 POP = [Span("intro", 8), Span("verse", 20), Span("chorus", 16), Span("outro", 6)]
 SPANS = st.lists(
@@ -172,3 +177,44 @@ def test_songs_without_lyrics_cannot_be_measured(tmp_path: Path) -> None:
     """They are failed songs, not songs without errors."""
     with pytest.raises(SongBloomError, match="no lyrics"):
         ser.load({"backend": "oracle"}, tmp_path).measure(replace(item(tmp_path, POP), lyrics=None))
+
+
+def test_sections_are_heard_in_the_sound(tmp_path: Path) -> None:
+    """The embedded backend tiles the song with sections, and its identity says by what; a bridge,
+    which it cannot tell from a verse, is no error."""
+    score = compose(8, 3, num_lines=2)
+    audio.save(tmp_path / "song.flac", render(score).mix, SAMPLE_RATE)
+    metric = ser.load({"separate_model": "none"}, tmp_path)
+    bridged = score.lyrics.replace("[verse]", "[bridge]")
+    found = metric.measure(Item("song", tmp_path / "song.flac", bridged))
+    ends = [0.0, *(s["end"] for s in found.details["heard"])]
+    assert all(s["start"] == end for s, end in zip(found.details["heard"], ends, strict=False))
+    assert ends[-1] == pytest.approx(score.duration, abs=0.01)
+    assert found.weight == pytest.approx(score.duration, abs=0.01)
+    plain = metric.measure(Item("song", tmp_path / "song.flac", score.lyrics))
+    assert plain.amount == found.amount
+    identity = metric.identity()
+    assert identity["backend"] == "similarity" and identity["structure"]["librosa"]
+    assert str(tmp_path) not in json.dumps(identity)
+
+
+@pytest.mark.slow
+def test_all_in_one_is_asked_for_by_its_files(tmp_path: Path) -> None:
+    """The full backend with small random weights in its own format: sections of the whole song, an
+    identity of hashes without paths."""
+    pytest.importorskip("demucs", reason="needs the extra songbloom[prepare]")
+    pytest.importorskip("omegaconf", reason="needs the extra songbloom[structure]")
+    from stages.test_structure_allinone import checkpoint, separator, song
+
+    model, demucs = checkpoint(tmp_path / "tiny.pth", 3), separator(tmp_path / "demucs")
+    settings = {"backend": "all-in-one", "model": str(model), "separate_model": str(demucs)}
+    metric = ser.load(settings, tmp_path)
+    audio_file = song(tmp_path, 6.0).audio
+    found = metric.measure(Item("song", audio_file, LYRICS))
+    assert found.details["heard"][-1]["end"] == pytest.approx(6.0, abs=0.05)
+    assert 0 <= found.amount <= found.weight
+    assert metric.measure(Item("song", audio_file, LYRICS)) == found
+    assert sha256(model) in json.dumps(metric.identity())
+    assert str(tmp_path) not in json.dumps(metric.identity())
+    with pytest.raises(MissingAssetError, match="No All-In-One model is named"):
+        ser.load({"backend": "all-in-one", "separate_model": str(demucs)}, tmp_path).identity()
