@@ -204,8 +204,7 @@ def _quantisation(made: Mapping[str, Any], speeds: Mapping[str, float]) -> list[
     if speeds:
         timed = [(name, f"{seconds:.3g}") for name, seconds in speeds.items()]
         parts += [
-            "Seconds a patch (0.64 s of music at 16 frames) on the CPU that exported it, one song,"
-            " once:",
+            "Seconds of the fastest of three patches on the CPU that exported it:",
             *_table(("Weights", "Seconds"), timed),
         ]
     return parts

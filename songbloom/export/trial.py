@@ -1,6 +1,7 @@
 """A few patches sung by a model that is about to leave: to compare it with what it was made of."""
 
 import dataclasses
+import itertools
 import time
 from dataclasses import dataclass
 
@@ -22,11 +23,11 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Trial:
-    """What a model sang: tokens `[T]`, latents `[T, C]`, and how long its last patch took."""
+    """What a model sang: tokens `[T]`, latents `[T, C]`, and how long each patch took."""
 
     sketch: Tensor
     latents: Tensor
-    last_patch: Seconds
+    times: tuple[Seconds, ...]
 
 
 def build(contents: Contents, dtype: torch.dtype) -> SongBloom:
@@ -59,7 +60,7 @@ def sing(model: SongBloom, lyrics: Conditions, patches: int) -> Trial:
     return Trial(
         torch.cat([torch.zeros(0, dtype=torch.int64), *(patch.sketch for patch in made)]),
         torch.cat([torch.zeros(0, model.config.latent_dim), *(patch.latents for patch in made)]),
-        times[-1] - times[-2] if made else 0.0,
+        tuple(after - before for before, after in itertools.pairwise(times)),
     )
 
 

@@ -3,8 +3,11 @@
     y = (x W8^T) s        W8 = round(W / s), s = max |W| of the row / 127
 
 Only the linear layers of the two transformers' blocks are stored so, which is where nearly all
-weights are. torchao 0.18 gives the same layout; beside CPU torch it is slower than these few lines
-and complains about libraries it cannot load, and a model folder would need it to be read.
+weights are. They take a quarter of float32's memory. Whether they are faster too depends: a linear
+layer of the full model (1536 to 4608) on 2 rows by one AVX-512 core took 2.6 ms in float32, 3.6 in
+bfloat16, 1.6 with int8 weights under bfloat16 activations and 6.8 under float32 ones; on 100 rows
+18, 80, 60 and 28. torchao 0.18 stores the same, took 11.3 ms where these lines take 6.8, complains
+beside CPU torch about libraries it cannot load, and would be needed to read a model folder.
 """
 
 from collections.abc import Mapping

@@ -6,27 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 from cli.helpers import Ran, assert_refused
-from generation.conftest import LYRICS, make_model
+from export.conftest import generate, song_of
+from generation.conftest import make_model
 from safetensors.torch import load_file
 from training.runs import Bench, apart, contents, here, make_bench, trained
 
 from songbloom.export.model import ExportOptions, export_model
 from songbloom.files import sha256
 from songbloom.model.checkpoint import load_model, load_tensors, read_info, save_tensors
-
-
-@pytest.fixture(autouse=True, scope="session")
-def no_settings(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The user's own settings and models are out of sight."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME"):
-            patch.setenv(name, str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -204,33 +194,11 @@ def test_export_of_a_model_gives_the_same_song(small: Path, tmp_path: Path, stag
     theirs = load_tensors(small / "model.safetensors")
     assert ours.keys() == theirs.keys() == index["weight_map"].keys()
     assert all(torch.equal(tensor, ours[key]) for key, tensor in theirs.items())
-    songs = {sing(stage, folder) for folder in (small, tmp_path / "whole", tmp_path / "parts")}
+    models = (small, tmp_path / "whole", tmp_path / "parts")
+    songs = {song_of(stage, model, tmp_path / f"{n}.wav") for n, model in enumerate(models)}
     assert len(songs) == 1
     shards[0].write_bytes(shards[1].read_bytes())
-    assert_refused(sing_with(stage, tmp_path / "parts", tmp_path / "x.wav"), 1, shards[0].name)
-
-
-def sing(stage: Path, model: Path) -> str:
-    """The hash of a song of this model."""
-    path = model.parent / f"{model.name}.wav"
-    ran = sing_with(stage, model, path)
-    assert ran.code == 0, ran.err
-    return sha256(path)
-
-
-def sing_with(stage: Path, model: Path, path: Path) -> Ran:
-    return here(["generate", stage / "lyrics.txt", "--prompt", stage / "clip.wav", "-q",
-                 "-o", path, "--model", model, "--format", "wav"])  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with lyrics and a clip."""
-    folder = tmp_path_factory.mktemp("stage")
-    clip = 0.3 * np.sin(2 * np.pi * 220 * np.arange(48_000) / 48_000)
-    soundfile.write(folder / "clip.wav", np.stack([clip, clip], axis=1), 48_000)
-    (folder / "lyrics.txt").write_text(LYRICS, encoding="utf-8")
-    return folder
+    assert_refused(generate(stage, tmp_path / "parts", tmp_path / "x.wav"), 1, shards[0].name)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
