@@ -16,7 +16,7 @@ details are: counts of its phones and words, of each section, line and word, and
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -40,6 +40,11 @@ _SETTINGS = {
     "model": "",
     "separate_model": "seedling",
     "compute_type": "int8",
+}
+_UNUSED = {
+    "whisper-tiny.en": ("model",),
+    "whisperx": ("compute_type",),
+    "oracle": ("model", "separate_model", "compute_type"),
 }
 _COMPUTE_TYPES = ("int8", "float16", "bfloat16", "float32")
 
@@ -127,31 +132,30 @@ def load(settings: Mapping[str, Any], work: Path) -> PER:
     for key, known in (("backend", recognisers.BACKENDS), ("compute_type", _COMPUTE_TYPES)):
         if chosen[key] not in known:
             raise UsageError(f"[per] {key} is '{chosen[key]}'; expected {', '.join(known)}")
-    if chosen["model"] and chosen["backend"] in ("whisper-tiny.en", "oracle"):
-        raise UsageError(
-            f"[per] model: the backend {chosen['backend']} has none to choose",
-            'Leave it out, or set backend = "faster-whisper".',
-        )
+    for key in _UNUSED.get(chosen["backend"], ()):
+        if chosen[key] != _SETTINGS[key]:
+            raise UsageError(
+                f"[per] {key}: the backend {chosen['backend']} has none to choose",
+                "Leave it out, or set another backend.",
+            )
     recogniser = recognisers.load(chosen["backend"], chosen["model"], chosen["compute_type"])
     return PER(recogniser, chosen["separate_model"], work)
 
 
 def _normalised(lyrics: Lyrics) -> Lyrics:
     """The lyrics with the normaliser's text in their lines."""
-    sections = tuple(
-        replace(
-            section,
-            lines=tuple(Line(normaliser.normalised(text)) for text in section.texts),
-        )
-        for section in lyrics.sections
-    )
-    return replace(lyrics, sections=sections)
+    sections = (replace(s, lines=_lines(s.texts)) for s in lyrics.sections)
+    return replace(lyrics, sections=tuple(sections))
 
 
 def _heard(transcript: str, language: str) -> list[SungLine]:
     """The lines of a transcript with their words."""
-    lines = tuple(Line(normaliser.normalised(text)) for text in transcript.splitlines())
-    return sung_lines(Lyrics((Section("verse", lines),), ""), language)
+    section = Section("verse", _lines(transcript.splitlines()))
+    return sung_lines(Lyrics((section,), ""), language)
+
+
+def _lines(texts: Iterable[str]) -> tuple[Line, ...]:
+    return tuple(Line(normaliser.normalised(text)) for text in texts)
 
 
 @functools.cache

@@ -6,10 +6,13 @@
 * `whisperx`: WhisperX, here or in the tools environment.
 * `oracle`: the transcript beside the song, NAME.oracle.txt; it scores the scorer.
 
+The language is that of most words of the lyrics; no recogniser is told more of them.
+
 The first two hear a voice in stretches of less than 30 s that are cut where nobody sings, each for
-itself: silence is not shown to Whisper, which would hear words in it, and no stretch's text leads
-the next. Decoding is greedy in temperature (0, a beam), so that it repeats; one that runs in
-circles ends where nobody could sing so fast.
+itself: silence is not shown to Whisper, which would hear words in it, and no stretch leads the
+next. Decoding is a beam search without chance, on one thread: the same voice gives the same text,
+on the same kind of processor. Where it runs in circles it is stopped when nobody could have sung
+as much.
 """
 
 import functools
@@ -17,6 +20,8 @@ import importlib.metadata
 import importlib.util
 import math
 import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +44,7 @@ _BLOCK = RATE // 10
 _FAINT, _RANGE = 1e-4, 1e-3  # mean square of a block with voice: at least; of the loudest block's
 _MARGIN = 2 * _BLOCK  # kept before and behind a stretch
 _FASTEST = 12  # tokens a second; rap has some eight
+_MOST_TOKENS = 220  # of a stretch; Whisper has 224
 _BEAM = 5
 _FILES = ("model.bin", "config.json", "tokenizer.json", "preprocessor_config.json")
 _VOCABULARIES = ("vocabulary.txt", "vocabulary.json")
@@ -132,7 +138,7 @@ class Whisper:
             temperature=0.0,
             condition_on_previous_text=False,
             without_timestamps=True,
-            max_new_tokens=min(math.ceil(_FASTEST * (1 + len(samples) / RATE)), 220),
+            max_new_tokens=min(math.ceil(_FASTEST * (1 + len(samples) / RATE)), _MOST_TOKENS),
         )
         return without_annotations(" ".join(segment.text for segment in segments))
 
@@ -140,7 +146,11 @@ class Whisper:
     def _model(self) -> Any:
         import ctranslate2
         from faster_whisper import WhisperModel
+        from tqdm import tqdm
 
+        # Whisper makes a progress bar for each song, whose lock would be a semaphore of the
+        # system's, which a worker that is ended leaves behind.
+        tqdm.set_lock(threading.RLock())
         device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
         try:
             return WhisperModel(
@@ -153,7 +163,8 @@ class Whisper:
         except (RuntimeError, ValueError, OSError) as error:
             raise SongBloomError(
                 f"{self._folder}: faster-whisper cannot load it ({str(error).splitlines()[0]})",
-                "Name a folder with a CTranslate2 Whisper model: model.bin, tokenizer.json ...",
+                "Name a folder with model.bin, config.json and tokenizer.json of a Whisper, and a "
+                "compute_type that this machine has.",
             ) from error
 
 
@@ -180,7 +191,9 @@ class WhisperX:
     @functools.cached_property
     def _tool(self) -> tools.Tool:
         options = {"model": str(self._folder.resolve()), "ctc_model": None, "device": _device()}
-        return tools.Tool("whisperx", options, timeout=_TIMEOUT)
+        tool = tools.Tool("whisperx", options, timeout=_TIMEOUT)
+        weakref.finalize(self, tool.close)
+        return tool
 
 
 def stretches(samples: np.ndarray) -> list[tuple[int, int]]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from songbloom.errors import SongBloomError
 from songbloom.files import atomic_path, sha256
 from songbloom.manifest import Track
 from songbloom.stages import separate, sound
@@ -58,7 +57,7 @@ def _separate(audio: Path, kept: Path, model: str) -> None:
 def _is_whole(path: Path) -> bool:
     try:
         return bool(soundfile.info(str(path)).frames)
-    except (soundfile.LibsndfileError, SongBloomError):
+    except soundfile.LibsndfileError:
         return False
 
 

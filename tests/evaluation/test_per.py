@@ -182,6 +182,7 @@ def test_what_cannot_be_measured_says_so(tmp_path: Path) -> None:
         ({"beam": "5"}, "beam: unknown"),
         ({"model": 3}, "expected text"),
         ({"model": "large-v3"}, "has none to choose"),
+        ({"backend": "oracle", "separate_model": "htdemucs"}, "has none to choose"),
         ({"compute_type": "int4"}, "compute_type is 'int4'"),
     ],
 )
