@@ -67,7 +67,7 @@ def run(
             "--output",
             "-o",
             metavar="OUT",
-            help="Folder of the result (default: FOLDER/evaluation).",
+            help="Folder of the result (default: FOLDER/evaluation; for x.csv x/evaluation).",
             show_default=False,
         ),
     ] = None,

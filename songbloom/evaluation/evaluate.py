@@ -99,7 +99,8 @@ def read(path: Path) -> dict[str, Any]:
     path = path / "evaluation.json" if path.is_dir() else path
     try:
         result = json.loads(path.read_text("utf-8"))
-        right = result["format"] == FORMAT and isinstance(result["protocol"]["id"], str)
+        right = result["format"] == FORMAT and bool(result["protocol"]["id"])
+        right = right and all(key in result for key in ("test_set", "metrics", "songs", "failed"))
     except OSError as error:
         raise SongBloomError(
             f"{path}: cannot be read ({error.strerror or error})",

@@ -100,8 +100,9 @@ def test_wrong_words(cli: Cli, out: Path) -> None:
 
 @pytest.mark.slow
 def test_fifty_songs_and_a_kill(home: Path) -> None:
-    """An evaluation of fifty good songs and five broken ones that is killed and started again ends
-    in the bytes of one that was not, with the fifty scored and the exit code 3."""
+    """An evaluation of fifty good songs and five broken ones that is killed and started again, by
+    two workers, ends in the bytes of one that was not, by one; the fifty are scored, the exit code
+    is 3."""
     folder = songs(home / "out", 50)
     for number in range(5):
         (folder / f"bad_{number}.txt").write_text(LYRICS)
@@ -111,11 +112,12 @@ def test_fifty_songs_and_a_kill(home: Path) -> None:
     (folder / "bad_3.flac").write_bytes(b"fLaC" + bytes(99))
     (folder / "bad_4.mp3").touch()
 
-    def start(out: str) -> subprocess.Popen[bytes]:
+    def start(out: str, workers: int = 2) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "songbloom_cli", "evaluate", "out", "--metrics", "signal"]
-        return subprocess.Popen([*command, "-o", out, "--sound", "none", "-q"])
+        command += ["--workers", str(workers), "-o", out, "--sound", "none", "-q"]
+        return subprocess.Popen(command)
 
-    assert start("whole").wait() == 3
+    assert start("whole", workers=1).wait() == 3
     killed = start("again")
     scores = home / "again" / "cache" / "scores.sqlite-wal"
     while killed.poll() is None and not (scores.exists() and scores.stat().st_size > 150_000):

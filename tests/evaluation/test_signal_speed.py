@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from generation.conftest import make_model
 
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.evaluation import signal, speed
-from songbloom.evaluation.items import Item
+from songbloom.evaluation.items import Item, find
+from songbloom.generation.options import GenerateOptions
+from songbloom.generation.song import generate
+from songbloom.lyrics import parse
+from songbloom.requests import Request
 
 RATE = 48_000
 
@@ -85,6 +90,19 @@ def test_the_real_time_factor(tmp_path: Path) -> None:
         "slowest_first_audio_seconds": 6.0,
         "devices": ["cpu float32"],
     }
+
+
+def test_what_generate_records(tmp_path: Path) -> None:
+    """The record beside a generated song is read as it is; its first audio comes before its end."""
+    make_model(tmp_path / "model")
+    soundfile.write(tmp_path / "clip.wav", sine(0.1, 1.0), RATE)
+    request = Request("x", parse("[verse] hello"), tmp_path / "clip.wav")
+    generate([request], tmp_path / "model", tmp_path / "out", GenerateOptions())
+    (item,) = find(tmp_path / "out", references=tmp_path)
+    assert (item.name, item.reference) == ("x", tmp_path / "clip.wav")
+    found = speed.load({}, tmp_path).measure(item)
+    assert found.weight == soundfile.info(item.audio).duration
+    assert 0 < found.details["first_audio_seconds"] <= found.details["work_seconds"]
 
 
 @pytest.mark.parametrize(
