@@ -138,6 +138,8 @@ def _tell_unseen(counts: dict[str, int]) -> None:
                 f"{counts[key]} of {counts['tracks']} tracks have no {lacks}: {what} of them are "
                 "not found"
             )
+    if counts["unnamed"]:
+        output.warning(f"{counts['unnamed']} references name no artist to compare")
 
 
 def _manifest(path: Path) -> Path:

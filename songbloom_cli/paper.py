@@ -31,16 +31,17 @@ def paper(
         output.result_json(both)
         return
     theirs, ours = both["paper"], both["here"]
-    rows = [[system, *map(_number, values)] for system, values in theirs["systems"].items()]
+    rows = [[system, *map(_published, values)] for system, values in theirs["systems"].items()]
     output.result(output.table(rows, ("paper, Table 2", *theirs["columns"])))
     pinned = ours["protocol"]
     output.result(
         f"\nhere: protocol {pinned['name']} {pinned['id']}, candidates: {pinned['candidates']}, "
-        f"{ours['test_set']['songs']} songs\n"
+        f"songs: {ours['test_set']['songs']}\n"
     )
     output.result(
         output.table(
-            [_row(row) for row in ours["metrics"]], ("here", "value", "interval", "by", "paper")
+            [_row(row) for row in ours["metrics"]],
+            ("here", "value", "interval", "by", "the paper measured by"),
         )
     )
     output.result(f"\ntest set of the paper: {theirs['test_set']}")
@@ -51,6 +52,11 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
     ends = row["interval"]
     interval = "-" if ends is None else f"{_number(ends[0])} .. {_number(ends[1])}"
     return row["column"], _number(row["value"]), interval, row["backend"], row["paper"]
+
+
+def _published(value: float | None) -> str:
+    """With the decimals that the paper prints, three of the real-time factor."""
+    return "-" if value is None else f"{value:.2f}" if round(value, 2) == value else f"{value:.3f}"
 
 
 def _number(value: float | None) -> str:

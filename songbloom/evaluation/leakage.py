@@ -57,7 +57,8 @@ class Leak:
 class Leaks:
     """`found` in order of names and kinds, the nearest track of each; how many rows were compared.
 
-    Of `tracks` rows so many lack what a kind of leak is found by, and may leak unseen.
+    Of `tracks` rows so many lack what a kind of leak is found by, and may leak unseen, as may the
+    `unnamed` songs of the test set whose artist is not known.
     """
 
     found: list[Leak] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Leaks:
     without_hash: int = 0
     without_fingerprint: int = 0
     without_artist: int = 0
+    unnamed: int = 0
 
     @property
     def names(self) -> set[str]:
@@ -74,7 +76,7 @@ class Leaks:
 
 def find(songs: Sequence[Known], against: Path) -> Leaks:
     """What of `songs` is in the manifest `against`. `SongBloomError` where that cannot be read."""
-    leaks = Leaks()
+    leaks = Leaks(unnamed=sum(bool(s.audio_sha256) and not artist_key(s.artist) for s in songs))
     best: dict[tuple[str, Kind], Leak] = {}
     index = _Index(songs)
     tracks = (t for t in manifest.read(against) if t.state not in ("rejected", "failed"))

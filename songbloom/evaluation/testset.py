@@ -231,7 +231,8 @@ def _words(path: Path) -> Iterator[Words]:
     """The lyrics of a folder, in order of their names, or of a JSONL file."""
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in sources.LYRICS_SUFFIXES and file.is_file():
+            is_words = file.suffix.lower() in sources.LYRICS_SUFFIXES and file.is_file()
+            if is_words and file.stem.casefold() not in sources.NO_LYRICS:
                 name = file.relative_to(path).with_suffix("").as_posix()
                 yield Words(sources.id_part(name), file.read_bytes(), file.suffix.lower(), file)
         return

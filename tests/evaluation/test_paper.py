@@ -56,7 +56,17 @@ def test_command_line(tmp_path: Path) -> None:
     (tmp_path / "evaluation.json").write_text(json.dumps(result()))
     ran = run("eval", "paper", tmp_path)
     assert ran.code == 0, ran.err
-    for words in ("SongBloom-full-ft", "5.49", "whisper-tiny.en", "31.5", "20 .. 40", "not named"):
+    for words in (
+        "SongBloom-full-ft",
+        "5.49",
+        "8.40",
+        "13.724",
+        "0.034",
+        "whisper-tiny.en",
+        "31.5",
+        "20 .. 40",
+        "not named",
+    ):
         assert words in ran.out
     assert "different protocols" in ran.err
     assert json.loads(run("eval", "paper", tmp_path, "--json").out) == paper.beside(result())

@@ -132,7 +132,7 @@ def test_what_training_has_heard_is_left_out(songs: Path, tmp_path: Path) -> Non
         ("cedar", "artist", "zed"),
     }
     assert [k.track for k in leaks.found if k.kind == "lyrics"] == ["one"]
-    assert (leaks.tracks, leaks.without_artist) == (3, 2)
+    assert (leaks.tracks, leaks.without_artist, leaks.unnamed) == (3, 2, 4)
 
     made = testset.make(songs, listed, tmp_path / "set", against=train / "manifest.jsonl")
     assert {s["reference"]["source"] for s in made["songs"]} <= {"elm", "fir"}
@@ -161,6 +161,19 @@ def test_lyrics_may_be_jsonl(songs: Path, tmp_path: Path) -> None:
     rows.write_text('{"idx": 7}\n')
     with pytest.raises(SongBloomError, match=r"lyrics\.jsonl:1: expected an object"):
         testset.make(rows, songs, tmp_path / "other")
+
+
+def test_what_is_no_lyrics_is_not_sung(songs: Path, tmp_path: Path) -> None:
+    """A README beside the lyrics, and a file that cannot be read as lyrics."""
+    (tmp_path / "words" / "in").mkdir(parents=True)
+    (tmp_path / "words" / "README.txt").write_text("Lyrics by nobody\n")
+    (tmp_path / "words" / "empty.txt").write_text("")
+    (tmp_path / "words" / "in" / "one.lrc").write_text("[00:01.00]One two three\n")
+    made = testset.make(tmp_path / "words", songs, tmp_path / "set")
+    assert [s["lyrics"]["source"] for s in made["songs"]] == ["in/one"]
+    assert made["songs"][0]["lyrics"]["file"] == "lyrics/song_0001.lrc"
+    reasons = [x["reason"] for x in made["left_out"] if x["kind"] == "lyrics"]
+    assert len(reasons) == 1 and "the lyrics are empty" in reasons[0]
 
 
 def test_changed_files_are_found(songs: Path, tmp_path: Path) -> None:
