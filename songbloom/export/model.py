@@ -130,7 +130,8 @@ def plan(source: Checkpoint | Path, output: Path, options: ExportOptions) -> dic
     stored = sum(t.nbytes for t in written.values())
     if isinstance(source, Path) and options.dtype is None and not options.quantise:
         stored = sum((source / n).stat().st_size for n in info["sha256"] if n.startswith("model"))
-    disk = stored + vae * (2 if options.to == "release" else 1)
+    release = options.to == "release"
+    disk = stored + vae * (2 if release else 1)
     held = sum(t.nbytes for t in tensors.values())
     return {
         "source": str(source.folder if isinstance(source, Checkpoint) else source),
@@ -138,6 +139,7 @@ def plan(source: Checkpoint | Path, output: Path, options: ExportOptions) -> dic
         "to": options.to,
         "parameters": sum(t.numel() for t in tensors.values()),
         "disk_bytes": disk,
+        **({"temporary_disk_bytes": stored + vae} if release else {}),
         "memory_bytes": held + stored,
         "estimated_seconds": round((held + 2 * disk) / _SPEED, 1),
         **({"step": source.step, "zero": source.zero} if isinstance(source, Checkpoint) else {}),

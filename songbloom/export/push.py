@@ -46,5 +46,6 @@ def push(folder: Path, repo: str, *, public: bool = False, message: str) -> str:
 def _unpushed(repo: str, error: Exception) -> SongBloomError:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return SongBloomError(
-        f"{repo}: cannot be pushed to ({reason})", "Type the same again: the folder is written."
+        f"{repo}: cannot be pushed to ({reason})",
+        "Type the same with --force: the folder is written, and only the push failed.",
     )

@@ -41,6 +41,7 @@ from songbloom.model.release_config import (
 )
 from songbloom.training.job import Job
 
+_LEAVE = "Leave --to out: a model folder can hold it."
 _PATCHES = 2  # that are sung before and after
 _SAID_ELSEWHERE = ("sampling", "objective")  # what a release may say otherwise, with a warning
 
@@ -52,13 +53,15 @@ def check_releasable(source: Path | Job) -> None:
     if info["vae"]["kind"] != "oobleck":
         raise UsageError(
             f"--to release: a release has an oobleck VAE; this model's is {info['vae']['kind']}",
-            "Leave --to out, or train with the codecs of a released model.",
+            _LEAVE,
         )
     if isinstance(source, Path) and "quantisation" in info:
         raise UsageError(
             "--to release: the weights are quantised", "Name the model that it was made of."
         )
     config = ModelConfig.from_dict(info["config"]) if isinstance(source, Path) else source.model
+    if not config.sketch_vocab_size:
+        raise UsageError("--to release: a release has a sketch, and this model none", _LEAVE)
     with tempfile.TemporaryDirectory() as temporary:
         symbols = frontends.vocabulary(config.frontend)
         _write_config(config, symbols, "model", Path(temporary))
@@ -114,6 +117,8 @@ def _write_files(contents: Contents, name: str, folder: Path) -> list[str]:
     _save(folder / f"{name}.pt", released_tensors(contents.config, contents.songbloom, whole_vae))
     if contents.notice:
         write_text(folder / "NOTICE.txt", contents.notice)
+    if contents.codec is not None and (contents.codec / "sketch.json").exists():
+        warnings.append("the sketch codec stays behind: the released layout has no place for one")
     return warnings
 
 
@@ -142,7 +147,7 @@ def _same_kind(found: ModelConfig, wanted: ModelConfig) -> list[str]:
         key = other[0]
         raise UsageError(
             f"--to release: {key} is {meant[key]!r}, and a release can only have {said[key]!r}",
-            "Leave --to out: a model folder can say it.",
+            _LEAVE,
         )
     return [
         f"{table}.{key} is {meant[table][key]!r}; the released layout says {said[table][key]!r}"
@@ -154,6 +159,8 @@ def _same_kind(found: ModelConfig, wanted: ModelConfig) -> list[str]:
 
 def _compare(before: Contents, after: Contents) -> None:
     """`SongBloomError` unless all tensors are the same to the bit, and the first tokens too."""
+    if before.vocabulary != after.vocabulary:
+        raise SongBloomError("--to release: the vocabulary came back otherwise")
     for what, ours, theirs in (
         ("", before.songbloom, after.songbloom),
         ("VAE ", before.vae, after.vae),

@@ -65,7 +65,7 @@ def test_refused(
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     assert_refused(push(small, "me/song", tmp_path, "--force"), 4, "me/song", "hf auth login")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert_refused(push(small, "me/song", tmp_path, "--force"), 1, "me/song", "the same again")
+    assert_refused(push(small, "me/song", tmp_path, "--force"), 1, "me/song", "--force")
 
 
 def test_without_the_library(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

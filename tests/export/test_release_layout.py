@@ -79,6 +79,7 @@ def test_our_model_sings_the_same_from_a_release(own: Path, tmp_path: Path, stag
     what a yaml cannot say is told."""
     ran = to_release(own, "-o", tmp_path / "out", "--name", "songbloom_own")
     assert ran.code == 0 and "objective.masking is 'paper'" in ran.err
+    assert_refused(to_release(own, "-o", tmp_path / "x", "--name", "a/b"), 2, "a/b", "--name")
     import_release(tmp_path / "out", tmp_path / "back")
     model = load_model(tmp_path / "back", device=torch.device("cpu"))
     assert model.name == "songbloom_own" and model.config.ffn_dim == 128
@@ -118,8 +119,9 @@ def test_kernels_without_a_direction() -> None:
         ({"ffn_dim": 96}, "ffn_dim"),
         ({"ffn_dim": 128, "prefix_order": "lyrics-reference"}, "prefix_order"),
         ({"ffn_dim": 128, "dit_inputs": "hidden"}, "dit_inputs"),
+        ({"ffn_dim": 128, "sketch_vocab_size": 0, "dit_inputs": "hidden"}, "sketch"),
     ],
-    ids=["ffn_dim", "prefix_order", "dit_inputs"],
+    ids=["ffn_dim", "prefix_order", "dit_inputs", "no sketch"],
 )
 def test_what_no_release_can_be(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
     """A model of another build is refused by the key that differs, before weights are read."""
