@@ -12,6 +12,13 @@ NAMES = ("evaluate", "eval")
 PARTIAL = 3
 _RUN = "run"  # what `songbloom evaluate FOLDER` is short for
 
+
+def _protocols() -> list[str]:
+    from songbloom.evaluation.protocol import PRESETS
+
+    return list(PRESETS)
+
+
 _app = typer.Typer(
     rich_markup_mode=None,
     help="Score generated songs: songbloom evaluate FOLDER. "
@@ -74,7 +81,10 @@ def run(
     protocol: Annotated[
         str,
         typer.Option(
-            "--protocol", metavar="NAME|FILE", help="What pins the scores: offline, paper, a file."
+            "--protocol",
+            metavar="NAME|FILE",
+            help="What pins the scores: offline, paper, a file.",
+            autocompletion=options.completing(_protocols),
         ),
     ] = "offline",
     metrics: Annotated[

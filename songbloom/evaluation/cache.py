@@ -18,6 +18,7 @@ from songbloom.stages.stage import result_folder
 from songbloom.units import Seconds
 
 ARRAYS_FILE = "arrays.safetensors"
+WORK = "work"
 
 
 class Cache:
@@ -26,11 +27,6 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._ledger = Ledger(self.folder / "scores.sqlite")
-
-    @property
-    def work(self) -> Path:
-        """Where metrics share what they derive from songs."""
-        return self.folder / "work"
 
     def place(self, metric: str, key: str) -> Path:
         """The folder that a result's arrays belong into."""

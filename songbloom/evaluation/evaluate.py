@@ -20,7 +20,7 @@ import numpy as np
 
 from songbloom.errors import SongBloomError
 from songbloom.evaluation import metrics, protocol, statistics
-from songbloom.evaluation.cache import Cache
+from songbloom.evaluation.cache import WORK, Cache
 from songbloom.evaluation.items import Item
 from songbloom.evaluation.metric import Measured, Metric
 from songbloom.evaluation.protocol import Protocol
@@ -57,7 +57,7 @@ class Task:
     def settings(self) -> Settings:
         """What workers need to know."""
         return Settings(
-            workers=self.workers, metrics=self.protocol.settings, work=self.cache / "work"
+            workers=self.workers, metrics=self.protocol.settings, work=self.cache / WORK
         )
 
 
@@ -134,9 +134,9 @@ class _Evaluation:
 
     def __init__(self, task: Task, cache: Cache) -> None:
         self.task, self.cache = task, cache
-        settings = task.protocol.settings
+        settings = task.settings
         self.metrics: dict[str, Metric] = {
-            name: metrics.load(name, settings.get(name, {}), cache.work)
+            name: metrics.load(name, settings.metrics.get(name, {}), settings.work)
             for name in task.protocol.metrics
         }
         self.identities = {name: plain(metric.identity()) for name, metric in self.metrics.items()}
@@ -149,8 +149,7 @@ class _Evaluation:
         try:
             for metric in (SOUND, *self.metrics):
                 waiting = self._waiting(metric)
-                backend = self.identities.get(metric, {}).get("backend", "")
-                told = {"stage": metric, "waiting": len(waiting), "backend": backend}
+                told = {"stage": metric, "waiting": len(waiting), "backend": self._backend(metric)}
                 on_event({"event": "stage", **told})
                 if waiting:
                     crew = crew or make_crew(self.task)
@@ -201,7 +200,8 @@ class _Evaluation:
     ) -> None:
         jobs = (self._job(metric, item) for item in items)
         for done, (job, result) in enumerate(runner.run(crew, STAGE, jobs), 1):
-            item = job.item.song  # type: ignore[attr-defined]  # an Order, as we made it
+            assert isinstance(job.item, Order)
+            item = job.item.song
             self.cache.put(metric, job.key, result)
             told: dict[str, Any] = {"state": "failed" if result.reason else "done"}
             if result.reason:
@@ -266,12 +266,12 @@ class _Evaluation:
     def _value(self, name: str, found: Mapping[int, Measured]) -> dict[str, Any]:
         """A metric's value over all songs, with its interval and parts."""
         metric, songs = self.metrics[name], list(found.values())
-        value = metric.combine(songs) if songs else math.nan
+        value = _combined(metric, songs)
         how = self.task.protocol.statistics
         extra: dict[str, Any] = {}
         if metric.corpus:
             without = statistics.replicates_of(
-                lambda kept: metric.combine([found[i] for i in found if kept[i]]),
+                lambda kept: _combined(metric, [found[i] for i in found if kept[i]]),
                 len(self.task.items),
                 how,
             )
@@ -289,7 +289,7 @@ class _Evaluation:
                 "failed": len(self.task.items) - len(songs),
                 "unit": metric.unit,
                 "better": metric.better,
-                "backend": self.identities[name].get("backend", ""),
+                "backend": self._backend(name),
                 "parts": metric.parts(songs) if songs else {},
                 **extra,
             }
@@ -310,10 +310,19 @@ class _Evaluation:
             "measured": measured,
         }
 
+    def _backend(self, metric: str) -> str:
+        if metric == SOUND:
+            return "every file read to its end"
+        return str(self.identities[metric].get("backend", ""))
+
     def _protocol(self) -> dict[str, Any]:
         needs = frozenset().union(*(metric.needs for metric in self.metrics.values()))
         test_set = protocol.test_set_hash(self.task.items, needs)
         return protocol.identity(self.task.protocol, self.identities, test_set)
+
+
+def _combined(metric: Metric, songs: Sequence[Measured]) -> float:
+    return metric.combine(songs) if songs else math.nan
 
 
 def _scale(metric: Metric) -> float:

@@ -126,7 +126,6 @@ def _words(lyrics: str | None) -> Any:
     return [
         [section.tag, "".join(filter(str.isalnum, "".join(section.texts).casefold()))]
         for section in sections
-        if section.lines
     ]
 
 

@@ -55,8 +55,11 @@ def test_the_test_set_is_names_words_and_clips(tmp_path: Path) -> None:
     line = "[verse] Hello world. , [chorus] Good night."
     assert hashed() == hashed(lyrics=line) == hashed(clip=tmp_path / "copy.wav")
     others = [hashed("t"), hashed(lyrics="[verse]\nhello\n"), hashed(clip=other)]
-    others += [hashed(lyrics=LYRICS.replace("chorus", "bridge"))]
-    assert len({hashed(), *others}) == 5
+    others += [
+        hashed(lyrics=LYRICS.replace("chorus", "bridge")),
+        hashed(lyrics="[intro]\n" + LYRICS),
+    ]
+    assert len({hashed(), *others}) == 6
     wordless = [Item("s", one, text, one) for text in (LYRICS, None)]
     needs = frozenset({"reference"})
     assert len({protocol.test_set_hash([item], needs) for item in wordless}) == 1
