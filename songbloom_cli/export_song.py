@@ -100,7 +100,7 @@ def export_song(
         stems=stems,
         watermark=watermark,
         c2pa=c2pa,
-        separation=options.load(context, "prepare").config.prepare,
+        separation=options.load(context).config.prepare,
     )
     with output.progress(enabled=not as_json) as bar:
         report = songs.export_song(song, out, wanted, bar.update)

@@ -124,7 +124,7 @@ def export_song(
 def _locate(source: Path) -> tuple[bundles.Bundle | None, Path]:
     """The bundle, if there is one, and the sound file, which must be the one it speaks of."""
     if source.suffix == bundles.SUFFIX or source.is_dir():
-        found = bundles.read_bundle(source)
+        found = bundles.read_bundle(source if source.name else source.resolve())
     elif bundles.bundle_path(source).is_dir():
         found = bundles.read_bundle(bundles.bundle_path(source))
         if found.audio_path.name != source.name:

@@ -29,7 +29,7 @@ def verify(path: Path) -> dict[str, Any]:
     told = tags.read(path)
     declared = told.get(MARKED, "")
     manifest, lacking = _manifest(path)
-    lyrics = told.get("LYRICS") or told.get("UNSYNCEDLYRICS", "")
+    lyrics = told.get("UNSYNCEDLYRICS") or told.get("LYRICS", "")
     return {
         "file": str(path),
         "sha256": sha256(path),
