@@ -27,7 +27,7 @@ from songbloom.toml import TOMLDecodeError, loads
 PRESETS = ("offline", "paper")
 FORMAT = 1
 FIRST = "first"
-_CANDIDATES = re.compile(r"first|best of [1-9]\d* by \w+(, \w+)*")
+_CANDIDATES = re.compile(r"first|best of ([2-9]|[1-9]\d+) by \w+(, \w+)*")
 _KEYS = ("format", "name", "metrics", "candidates", "statistics")
 _ID_LENGTH = 16  # hex digits
 

@@ -48,8 +48,8 @@ def bootstrap(
     fewer than two songs have a weight."""
     if np.count_nonzero(weights) < 2:
         return None
-    return _percentiles([_ratio(amounts[i], weights[i]) for i in _draws(len(amounts), statistics)],
-                        statistics)  # fmt: skip
+    drawn = [_ratio(amounts[i], weights[i]) for i in _draws(len(amounts), statistics)]
+    return _percentiles(drawn, statistics)
 
 
 def paired(
@@ -73,7 +73,7 @@ def paired(
         amounts = np.where(swap, other[0], one[0]), np.where(swap, one[0], other[0])
         weights = np.where(swap, other[1], one[1]), np.where(swap, one[1], other[1])
         difference = _ratio(amounts[0], weights[0]) - _ratio(amounts[1], weights[1])
-        extreme += not abs(difference) < abs(value) - _TIE
+        extreme += not abs(difference) < abs(value) - _TIE  # no value at all counts as extreme
         total += 1
     if count > _EXACT:  # what was seen is itself one of the exchanges
         extreme, total = extreme + 1, total + 1
@@ -132,8 +132,9 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def replicates_of(combine: Callable[[np.ndarray], float], count: int, statistics: Statistics
-                  ) -> list[float]:  # fmt: skip
+def replicates_of(
+    combine: Callable[[np.ndarray], float], count: int, statistics: Statistics
+) -> list[float]:
     """The values without each group; `combine` is given which songs are kept."""
     return [combine(kept) for kept in leave_out(count, statistics)] if count > 1 else []
 

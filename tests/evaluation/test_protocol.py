@@ -94,7 +94,7 @@ def test_a_file(tmp_path: Path) -> None:
         ('format = 1\nmetrics = ["per", "per"]', "stands twice"),
         (GOOD + "candidats = 1", "unknown key 'candidats'"),
         (GOOD + 'candidates = "the best"', "is not possible"),
-        (GOOD + 'candidates = "best of 0 by per"', "is not possible"),
+        (GOOD + 'candidates = "best of 1 by per"', "is not possible"),
         (GOOD + "signal = 3", "no table"),
         (GOOD + "[statistics]\nsed = 1", "statistics.sed"),
         (GOOD + "[statistics]\nseed = true", "statistics.seed"),
