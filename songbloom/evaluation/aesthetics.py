@@ -4,35 +4,32 @@ CE content enjoyment, CU content usefulness, PC production complexity, PQ produc
 model's guess, ten seconds at a time, of a song the mean by length. The metric's value is one of
 them, `axis` in the protocol; the parts are all four. Complexity is neither good nor bad.
 
-There is no embedded backend: `audiobox` needs the package audiobox-aesthetics and its weights
-(CC BY 4.0). The package asks for torchaudio, which its model does not use.
+There is no embedded backend: `audiobox` needs `songbloom tools install audiobox-aesthetics` and the
+weights (CC BY 4.0).
 """
 
 import functools
-import importlib.metadata
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from songbloom.errors import MissingAssetError, SongBloomError, UsageError
+from songbloom.errors import MissingAssetError, UsageError
 from songbloom.evaluation import embeddings
 from songbloom.evaluation.items import Item
 from songbloom.evaluation.metric import Measured, ratio
-from songbloom.stages import codecs
-from songbloom.units import Hz
+from songbloom.stages import codecs, tools, tools_environment
+from songbloom.units import Hz, Seconds
 
 AXES = ("CE", "CU", "PC", "PQ")
 REPOSITORY = "facebook/audiobox-aesthetics"
 SAMPLE_RATE: Hz = 16_000
-_WINDOW = 10 * SAMPLE_RATE
+_TOOL = "audiobox-aesthetics"
+_PATIENCE: Seconds = 600  # with one song
 _SETTINGS = {"backend": "audiobox", "model": REPOSITORY, "axis": "PQ"}
 _FILES = ("config.json", "model.safetensors")
-
-Judge = Callable[[np.ndarray], Mapping[str, float]]
 
 
 @dataclass
@@ -55,14 +52,15 @@ class Aesthetics:
         """The package's version, the weights' hash, the axis."""
         return {
             "backend": "audiobox",
-            "audiobox-aesthetics": _require(),
+            _TOOL: self._version(),
             "model": embeddings.content_hash([self._folder / name for name in _FILES]),
             "axis": self.axis,
         }
 
     def measure(self, item: Item) -> Measured:
         """The axis as amount, all four as details."""
-        found = self._judge(embeddings.mono(item.audio, SAMPLE_RATE))
+        samples = embeddings.mono(item.audio, SAMPLE_RATE)
+        found = self._tool.call("judge", {"samples": samples})
         return Measured(found[self.axis], 1.0, found)
 
     def combine(self, songs: Sequence[Measured]) -> float:
@@ -84,9 +82,17 @@ class Aesthetics:
         return folder
 
     @functools.cached_property
-    def _judge(self) -> Judge:
-        _require()
-        return _load(self._folder)
+    def _tool(self) -> tools.Tool:
+        from songbloom.generation.device import choose_device
+
+        options = {"model": str(self._folder.resolve()), "device": str(choose_device("auto"))}
+        return tools.Tool(_TOOL, options, timeout=_PATIENCE)
+
+    def _version(self) -> str:
+        """The package's; `MissingAssetError` says how to install it."""
+        if not tools_environment.imports_here(_TOOL):
+            tools_environment.python(_TOOL)
+        return tools_environment.pins(_TOOL)[_TOOL]
 
 
 def load(settings: Mapping[str, Any], work: Path) -> Aesthetics:
@@ -101,47 +107,3 @@ def load(settings: Mapping[str, Any], work: Path) -> Aesthetics:
         if chosen[key] not in known:
             raise UsageError(f"[aesthetics] {key} is '{chosen[key]}'; expected {', '.join(known)}")
     return Aesthetics(chosen["model"], chosen["axis"])
-
-
-def _require() -> str:
-    """The package's version."""
-    if importlib.util.find_spec("audiobox_aesthetics") is None:
-        raise MissingAssetError(
-            "[aesthetics] needs audiobox-aesthetics, which is not installed",
-            "Type: pip install --no-deps audiobox-aesthetics",
-        )
-    return importlib.metadata.version("audiobox-aesthetics")
-
-
-def _load(folder: Path) -> Judge:
-    """The model of a folder, for one song after another."""
-    import torch
-    from audiobox_aesthetics.model.aes import AesMultiOutput
-
-    from songbloom.generation.device import choose_device
-
-    try:
-        model: Any = AesMultiOutput.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
-        raise SongBloomError(
-            f"{folder}: is no Audiobox-Aesthetics model that its package reads",
-            f"Fetch it again: hf download {REPOSITORY}",
-        ) from error
-    device = choose_device("auto")
-    model.eval().to(device)
-
-    @torch.inference_mode()
-    def judge(mono: np.ndarray) -> dict[str, float]:
-        sound = torch.from_numpy(mono)
-        clips = sound.split(_WINDOW)
-        axes: dict[str, list[float]] = {axis: [] for axis in AXES}
-        for clip in clips:
-            wav = torch.nn.functional.pad(clip, (0, _WINDOW - len(clip)))[None, None].to(device)
-            mask = (torch.arange(_WINDOW) < len(clip))[None, None].to(device)
-            for axis, guess in model({"wav": wav, "mask": mask}).items():
-                scale = model.target_transform[axis]
-                axes[axis].append(float(guess) * scale["std"] + scale["mean"])
-        lengths = [len(clip) for clip in clips]
-        return {axis: float(np.average(axes[axis], weights=lengths)) for axis in AXES}
-
-    return judge
