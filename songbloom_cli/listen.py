@@ -1,5 +1,6 @@
 """`songbloom listen`: blind listening tests, made and analysed."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -48,6 +49,15 @@ def make(
     songs: Annotated[
         int, typer.Option("--songs", metavar="N", min=1, help="How many songs a system.")
     ] = 20,
+    references: Annotated[
+        Path | None,
+        typer.Option(
+            "--references",
+            metavar="DIR",
+            help="Folder of the reference clips. (default: FOLDER/references)",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Of the songs, their order and the sides.")
     ] = 0,
@@ -104,29 +114,26 @@ def make(
     )
     named = _named(systems)
     if dry_run:
-        plan = listening.plan(named, wish)
+        plan = listening.plan(named, wish, references=references)
         output.result_json(plan) if as_json else output.result(output.tree(plan))
         return
     with output.progress(enabled=not as_json) as bar:
         made = listening.make(
-            named, out, wish, lambda done, of: bar.update("sounds, measured and written", done, of)
+            named,
+            out,
+            wish,
+            lambda done, of: bar.update("sounds, measured and written", done, of),
+            references=references,
         )
     if as_json:
-        output.result_json(
-            {
-                "output": str(made.output),
-                "key": str(made.key),
-                "test": made.test,
-                "songs": made.songs,
-                "left_out": made.left_out,
-                "trials": made.trials,
-                "seconds": round(made.seconds, 3),
-                "loudness": made.loudness,
-            }
-        )
+        facts = {"output": str(made.output), "key": str(made.key)}
+        output.result_json({**dataclasses.asdict(made), **facts})
         return
     if made.left_out:
         output.warning(f"{made.left_out} songs are not in every folder and are left out")
+    for what, count in made.without.items():
+        if count:
+            output.warning(f"{count} songs come without {what}; nothing is asked about it")
     if made.loudness < loudness:
         output.note(f"{made.loudness:.1f} LUFS, so that no peak is cut")
     output.note(

@@ -30,6 +30,7 @@ from songbloom.evaluation.statistics import Statistics, holm
 
 PREFERENCE = "PREF"
 Table = tuple[str, Sequence[str], list[list[str]]]  # title, header, rows
+_Vote = tuple[str, str | None]  # a rater, and who wins
 _MANY = 8  # answers that all being the same says something
 _SCALES = {scale.key: scale for scale in SCALES}
 
@@ -279,12 +280,12 @@ def _interval(scores: np.ndarray, statistics: Statistics) -> list[float] | None:
 
 def _pairs(test: _Test, statistics: Statistics) -> list[dict[str, Any]]:
     """Wins of each system over each later one; p-values over all pairs are Holm's too."""
-    votes: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)  # (rater, winner)
+    votes: dict[tuple[str, str], list[_Vote]] = defaultdict(list)
     for id, trial in test.trials("rating").items():
         for rater, answers in test.raters.items():
             if id in answers:
                 choice = answers[id][PREFERENCE]
-                winner = choice if choice == NEITHER else trial["systems"][SIDES.index(choice)]
+                winner = None if choice == NEITHER else trial["systems"][SIDES.index(choice)]
                 votes[_in_order(trial["systems"], test.key["systems"])].append((rater, winner))
     rows = [_pair(*pair, votes[pair], statistics) for pair in combinations(test.key["systems"], 2)]
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
@@ -298,9 +299,7 @@ def _in_order(pair: Iterable[str], systems: Sequence[str]) -> tuple[str, str]:
     return one, other
 
 
-def _pair(
-    one: str, other: str, votes: Sequence[tuple[str, str]], statistics: Statistics
-) -> dict[str, Any]:
+def _pair(one: str, other: str, votes: Sequence[_Vote], statistics: Statistics) -> dict[str, Any]:
     """`rate` is wins over wins and losses; ties are told, not halved."""
     counts = Counter(winner for _, winner in votes)
     raters = _majorities(one, other, votes)
@@ -309,24 +308,24 @@ def _pair(
         "other": other,
         "wins": counts[one],
         "losses": counts[other],
-        "ties": counts[NEITHER],
+        "ties": counts[None],
         **_binomial(counts[one], counts[other], statistics),
         "by_rater": {
             "wins": raters[one],
             "losses": raters[other],
-            "ties": raters[NEITHER],
+            "ties": raters[None],
             "p": _binomial(raters[one], raters[other], statistics)["p"],
         },
     }
 
 
-def _majorities(one: str, other: str, votes: Iterable[tuple[str, str]]) -> Counter[str]:
+def _majorities(one: str, other: str, votes: Iterable[_Vote]) -> Counter[str | None]:
     """How many raters chose each system more often than the other."""
-    each: dict[str, Counter[str]] = defaultdict(Counter)
+    each: dict[str, Counter[str | None]] = defaultdict(Counter)
     for rater, winner in votes:
         each[rater][winner] += 1
     return Counter(
-        one if c[one] > c[other] else other if c[other] > c[one] else NEITHER for c in each.values()
+        one if c[one] > c[other] else other if c[other] > c[one] else None for c in each.values()
     )
 
 

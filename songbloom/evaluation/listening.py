@@ -76,6 +76,7 @@ class Made:
     test: str
     songs: int
     left_out: int  # songs that not all systems have
+    without: Mapping[str, int]  # songs of the test that come without lyrics, without a clip
     trials: int
     seconds: Seconds  # of sound in all trials
     loudness: float  # of every sound, LUFS
@@ -107,40 +108,57 @@ def make(
     output: Path,
     wish: Wish,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
+    *,
+    references: Path | None = None,
 ) -> Made:
     """Write the folder `output` and its key beside it, `OUTPUT.key.json`.
 
     `systems` are folders or tables of songs by the systems' names, as `songbloom evaluate` reads
-    them; songs of one name belong together. `SongBloomError` where the systems share no songs, or
+    them; songs of one name belong together. `references` is looked for the songs' clips in place of
+    the folder `references` of each. `SongBloomError` where the systems share no songs, or
     were given different clips, where a song cannot be played, and for an output that exists.
     """
     output = Path(output)
-    draft = _Draft.of(systems, wish)
+    draft = _Draft.of(systems, wish, references)
     key = output.with_name(f"{output.name}.key.json")
-    for path in (output, key):
-        if path.exists():
-            raise SongBloomError(
-                f"{path}: exists already; answers may belong to it",
-                "Choose another -o, or remove it first.",
-            )
+    if output.exists():
+        raise _exists(output)
     partial = output.with_name(f".{output.name}.partial")  # of a killed run: started over
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "sounds").mkdir(parents=True)
     level = draft.write_sounds(partial, on_progress)
-    page, kept = draft.page(), draft.key(level)
+    page = draft.page()
+    kept = json.dumps(draft.key(level), indent=1, ensure_ascii=False) + "\n"
+    if key.exists() and key.read_text("utf-8") != kept:  # the same of a killed run may stay
+        raise _exists(key)
     write_text(partial / "index.html", _html(wish.title, page))
-    write_text(key, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    write_text(key, kept)
     partial.rename(output)
-    left_out = draft.left_out
-    seconds = sum(trial["seconds"] for trial in page["trials"])
     return Made(
-        output, key, draft.test, len(draft.songs), left_out, len(draft.trials), seconds, level
+        output,
+        key,
+        draft.test,
+        songs=len(draft.songs),
+        left_out=draft.left_out,
+        without=draft.without(),
+        trials=len(draft.trials),
+        seconds=round(sum(trial["seconds"] for trial in page["trials"]), 3),
+        loudness=level,
     )
 
 
-def plan(systems: Mapping[str, Path], wish: Wish) -> dict[str, Any]:
+def _exists(path: Path) -> SongBloomError:
+    return SongBloomError(
+        f"{path}: exists already; answers may belong to it",
+        "Choose another -o, or remove it first.",
+    )
+
+
+def plan(
+    systems: Mapping[str, Path], wish: Wish, *, references: Path | None = None
+) -> dict[str, Any]:
     """What `make` would write, told from the files' headers: songs, trials, a rater's time."""
-    draft = _Draft.of(systems, wish)
+    draft = _Draft.of(systems, wish, references)
     longest = wish.max_duration or math.inf
     seconds = {clip: min(longest, audio.info(clip.path).duration) for clip in draft.files}
     return {
@@ -148,6 +166,7 @@ def plan(systems: Mapping[str, Path], wish: Wish) -> dict[str, Any]:
         "systems": list(systems),
         "songs": len(draft.songs),
         "left_out": draft.left_out,
+        "without": draft.without(),
         "trials": len(draft.trials),
         "sounds": len(draft.files),
         "hours_a_rater": round(sum(seconds[c] for t in draft.trials for c in t.clips) / 3600, 2),
@@ -170,14 +189,19 @@ class _Draft:
     gains: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, systems: Mapping[str, Path], wish: Wish) -> "_Draft":
+    def of(
+        cls, systems: Mapping[str, Path], wish: Wish, references: Path | None = None
+    ) -> "_Draft":
         """Draw songs, trials and numbers."""
         if wish.kind == "ab" and len(systems) < 2:
             raise UsageError(
                 "an A/B test compares two systems or more, one is given",
                 "Name another folder, or make a test with --kind mos.",
             )
-        found = {name: {i.name: i for i in items.find(path)} for name, path in systems.items()}
+        found = {
+            name: {item.name: item for item in items.find(path, references=references)}
+            for name, path in systems.items()
+        }
         rng = np.random.Generator(np.random.PCG64(wish.seed))
         songs, left_out = _shared(found, wish.songs, rng)
         _check_references(songs)
@@ -185,6 +209,14 @@ class _Draft:
         return cls(
             wish, tuple(systems), songs, left_out, trials, _numbered(trials, songs, wish, rng)
         )
+
+    def without(self) -> dict[str, int]:
+        """How many songs come without lyrics, and without a clip: those scales are not asked."""
+        songs = [list(song.values()) for song in self.songs.values()]
+        return {
+            "lyrics": sum(not any(item.lyrics for item in song) for song in songs),
+            "reference": sum(not any(item.reference for item in song) for song in songs),
+        }
 
     @property
     def test(self) -> str:

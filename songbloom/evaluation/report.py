@@ -24,7 +24,8 @@ SUFFIXES = (".html", ".md")
 MAX_ROWS = 2000  # songs in the page's list; of larger sets the worst
 MAX_DURATION: Seconds = 900.0  # longer songs are not put into the page
 _BYTES_PER_SECOND = 24_000  # of stereo Vorbis at 48 kHz, as text, at most
-_UNITS = ("s", "x", "LUFS", "dB", "dBTP")  # that stand behind a value; a cosine says so by itself
+_LEVELS = ("LUFS", "dB", "dBTP")
+_UNITS = ("s", "x", *_LEVELS)  # that stand behind a value; a cosine says so by itself
 _WORST = 10  # songs in Markdown
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 
@@ -100,7 +101,8 @@ def shown(value: float | None, unit: str) -> str:
         return "-"
     if unit == "%":
         return f"{value:.2f} %"
-    digits = f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+    places = 2 if unit in _LEVELS else 3 if abs(value) < 1000 else 0
+    digits = f"{value:,.{places}f}"
     return f"{digits} {unit}" if unit in _UNITS else digits
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from songbloom import audio, loudness
 from songbloom.errors import SongBloomError, UsageError
-from songbloom.evaluation import answers, rubric
+from songbloom.evaluation import answers, listening, rubric
 from songbloom.evaluation.answers import Screening, analyse
 from songbloom.evaluation.listening import Wish, make, plan
 from songbloom.evaluation.statistics import Statistics
@@ -144,10 +144,23 @@ def test_same_seed_same_bytes(mos: Path, systems: dict[str, Path], tmp_path: Pat
         assert (mine == its) == (mine["test"] == its["test"]) == (seed == 0)
 
 
+def test_numbers_and_sides_are_drawn(systems: dict[str, Path]) -> None:
+    """Over seeds, each system comes to be the first file, the first trial and side A."""
+    first: dict[str, set[str | None]] = {"file": set(), "trial": set(), "side": set()}
+    for seed in range(12):
+        scored = listening._Draft.of(systems, Wish(seed=seed))
+        pairs = listening._Draft.of(systems, Wish(kind="ab", seed=seed))
+        first["file"].add(min(scored.files, key=lambda clip: scored.files[clip]).system)
+        first["trial"].add(scored.trials[0].clips[0].system)
+        first["side"].add(pairs.trials[0].clips[0].system)
+    assert all(set(HERTZ) <= seen for seen in first.values())
+
+
 def test_the_plan_is_what_is_made(mos: Path, systems: dict[str, Path]) -> None:
     """--dry-run counts what is written; songs of one system alone are told."""
     found = plan(systems, Wish())
     assert found["songs"] == 3 and found["left_out"] == 1
+    assert found["without"] == {"lyrics": 0, "reference": 1}
     assert found["trials"] == len(key_of(mos)["trials"])
     assert found["sounds"] == len(key_of(mos)["sounds"])
     assert plan(systems, Wish(songs=2))["songs"] == 2
@@ -165,6 +178,12 @@ def test_songs_are_cut_with_a_fade(systems: dict[str, Path], tmp_path: Path) -> 
 
 def _silence(folder: Path) -> None:
     audio.save(folder / "anna.flac", np.zeros((2, RATE * 2), np.float32), RATE)
+
+
+def test_clips_can_be_elsewhere(systems: dict[str, Path], tmp_path: Path) -> None:
+    """--references names the folder of the songs' clips."""
+    audio.save(tmp_path / "carla.wav", tone(660, 0.2), RATE)
+    assert plan(systems, Wish(), references=tmp_path)["without"]["reference"] == 0
 
 
 def _no_song(folder: Path) -> None:
@@ -204,8 +223,22 @@ def test_wishes_are_checked(systems: dict[str, Path], mos: Path) -> None:
             Wish(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="compares two systems"):
         make(dict([next(iter(systems.items()))]), mos.with_name("x"), Wish(kind="ab"))
-    with pytest.raises(SongBloomError, match="exists already"):
+    with pytest.raises(SongBloomError, match="mos: exists already"):
         make(systems, mos, Wish())
+
+
+def test_a_killed_run_is_made_again_and_no_key_is_lost(
+    systems: dict[str, Path], tmp_path: Path
+) -> None:
+    """What a killed run left is written over; the key of another test is not."""
+    wish = Wish(songs=1, repeats=0, anchors=0)
+    made = make(systems, tmp_path / "test", wish)
+    made.output.rename(tmp_path / ".test.partial")  # killed before the last step
+    assert make(systems, tmp_path / "test", wish) == made
+    shutil.rmtree(made.output)
+    with pytest.raises(SongBloomError, match=r"test\.key\.json: exists already"):
+        make(systems, tmp_path / "test", Wish(songs=2, repeats=0, anchors=0))
+    assert key_of(made.output)["test"] == made.test
 
 
 # ---- the page -----------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ for (const failure of page.failed)
 function value(amount, unit) {
   if (amount === null || amount === undefined) return "";
   if (unit === "%") return `${amount.toFixed(2)} %`;
-  const digits = Math.abs(amount) < 1000 ? amount.toFixed(3) : number(amount, 0);
-  return ["s", "x", "LUFS", "dB", "dBTP"].includes(unit) ? `${digits} ${unit}` : digits;
+  const level = ["LUFS", "dB", "dBTP"].includes(unit);
+  const digits = level ? amount.toFixed(2) : Math.abs(amount) < 1000 ? amount.toFixed(3) : number(amount, 0);
+  return level || unit === "s" || unit === "x" ? `${digits} ${unit}` : digits;
 }
 
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
@@ -175,7 +176,7 @@ function drawLines(measured) { // phones of the lyrics' lines, as the metric of 
     }
     panes.push(drawLine(line));
   }
-  $("edits").replaceChildren(...(lines.length ? EDITS.map((kind) => make("span", {}, make("b", { class: kind }), kind)) : []));
+  $("edits").replaceChildren(...(lines.length ? EDITS.map((kind) => make("span", {}, make("b", { class: kind }), kind)).concat("a line and its wrong words have the colour of most of the line's edits") : []));
   $("lyrics").replaceChildren(...(panes.length ? panes : [make("p", { class: "empty" }, "No lyrics were scored.")]));
 }
 
