@@ -35,6 +35,7 @@ from songbloom.evaluation.protocol import test_set_hash
 from songbloom.files import sha256
 from songbloom.manifest import Track
 from songbloom.stages import ingest, sound, sources
+from songbloom.stages.sources import Sources
 from songbloom.tables import PrepareConfig
 from songbloom.units import SAMPLE_RATE, Hz, Seconds
 
@@ -57,12 +58,15 @@ class Words:
 
 @dataclass(frozen=True)
 class Clip:
-    """Ten seconds of a song from `start` on; `known` is what the whole song is compared by."""
+    """Ten seconds of a song from `start` on; `known` is what the whole song is compared by.
 
-    track: Track
-    path: Path
+    `lyrics` are the song's own, where it has some.
+    """
+
     known: Known
+    path: Path
     start: Seconds
+    lyrics: Path | None = None
 
 
 @dataclass
@@ -118,10 +122,12 @@ def make(
     ingest.backend(PrepareConfig())  # says what is not installed
     training = _Training(against)
     rng = random.Random(f"songbloom evalset {seed}")
-    texts = _usable_words(words, training)
+    texts = _usable_words(words, output, training)
     count = songs or len(texts)
     # one to spare, for lyrics that would meet their own song
-    clips = _usable_clips(references, count + 1, seed, rng, training, on_event)
+    found = sources.find(references, exclude=[output])
+    clips = list(_usable_clips(found, count + 1, seed, rng, training, on_event))
+    _check_some(clips, references, "reference", training)
     pairs = _pairs(texts, clips, count, rng)
     output.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{output.name[:80]}.", dir=output.parent))
@@ -178,10 +184,10 @@ def _known(song: dict[str, Any]) -> Known:
     )
 
 
-def _usable_words(path: Path, training: _Training) -> list[Words]:
+def _usable_words(path: Path, output: Path, training: _Training) -> list[Words]:
     """The lyrics that can be sung and that training has not seen."""
     usable = []
-    for words in _words(path):
+    for words in _words(path, output):
         try:
             lyrics.parse_bytes(words.data, words.source + words.suffix, frontend="v1")
             usable.append(words)
@@ -190,49 +196,50 @@ def _usable_words(path: Path, training: _Training) -> list[Words]:
     hashes = [hashlib.sha256(words.data).hexdigest() for words in usable]
     known = [Known(w.source, lyrics_sha256=h) for w, h in zip(usable, hashes, strict=True)]
     names = training.unheard("lyrics", known)
-    return _some([words for words in usable if words.source in names], path, "lyrics", training)
+    left = [words for words in usable if words.source in names]
+    _check_some(left, path, "lyrics", training)
+    return left
 
 
 def _usable_clips(
-    path: Path,
+    found: Sources,
     count: int,
     seed: int,
     rng: random.Random,
     training: _Training,
     on_event: Callable[[dict[str, Any]], None],
-) -> list[Clip]:
+) -> Iterator[Clip]:
     """Clips of up to `count` songs, drawn at random from those that training has not heard.
 
     No more songs are read than it takes.
     """
-    found = sources.find(path)
     tracks = list(found.tracks)
     rng.shuffle(tracks)
-    clips: list[Clip] = []
-    left = iter(tracks)
-    while new := list(islice(_clips(found.root, left, seed, training), count - len(clips))):
+    left, done = iter(tracks), 0
+    while new := list(islice(_clips(found.root, left, seed, training), count - done)):
         names = training.unheard("reference", [clip.known for clip in new])
-        clips += [clip for clip in new if clip.known.name in names]
-        on_event({"event": "references", "done": len(clips), "wanted": count})
-    return _some(clips, path, "reference", training)
+        yield from (clip for clip in new if clip.known.name in names)
+        done += len(names)
+        on_event({"event": "references", "done": done, "wanted": count})
 
 
-def _some(left: list[Any], path: Path, kind: str, training: _Training) -> list[Any]:
-    """What is left; `SongBloomError` for nothing."""
+def _check_some(left: Sequence[object], path: Path, kind: str, training: _Training) -> None:
+    """`SongBloomError` where nothing is left."""
     if not left:
         reasons = [item["reason"] for item in training.left_out if item["kind"] == kind]
         why = f"{len(reasons)} were left out, the first: {reasons[0]}" if reasons else "none found"
         what = "lyrics" if kind == "lyrics" else "reference songs"
         raise SongBloomError(f"{path}: no {what} to use; {why}", "Give others, or mend these.")
-    return left
 
 
-def _words(path: Path) -> Iterator[Words]:
-    """The lyrics of a folder, in order of their names, or of a JSONL file."""
+def _words(path: Path, output: Path) -> Iterator[Words]:
+    """The lyrics of a folder but for `output`, in order of their names, or of a JSONL file."""
     if path.is_dir():
+        made = output.resolve()
         for file in sorted(path.rglob("*")):
             is_words = file.suffix.lower() in sources.LYRICS_SUFFIXES and file.is_file()
-            if is_words and file.stem.casefold() not in sources.NO_LYRICS:
+            is_named = file.stem.casefold() not in sources.NO_LYRICS
+            if is_words and is_named and made not in file.resolve().parents:
                 name = file.relative_to(path).with_suffix("").as_posix()
                 yield Words(sources.id_part(name), file.read_bytes(), file.suffix.lower(), file)
         return
@@ -260,15 +267,16 @@ def _words(path: Path) -> Iterator[Words]:
 def _clips(root: Path, tracks: Iterator[Track], seed: int, training: _Training) -> Iterator[Clip]:
     """A clip of every song that one can be cut from."""
     for track in tracks:
-        path = root / track.audio
         try:
-            yield _clip(path, track, seed)
+            yield _clip(root, track, seed)
         except SongBloomError as error:
-            training.leave_out("reference", track.id, error.message.replace(f"{path}: ", ""))
+            reason = error.message.replace(f"{root / track.audio}: ", "")
+            training.leave_out("reference", track.id, reason)
 
 
-def _clip(path: Path, track: Track, seed: int) -> Clip:
+def _clip(root: Path, track: Track, seed: int) -> Clip:
     """A place in a song that is not silent, and what the song is known by."""
+    path = root / track.audio
     measured, _ = ingest.measure(path)
     if measured["duration"] < CLIP:
         raise SongBloomError(f"{measured['duration']:g} s long, less than a clip of {CLIP:g} s")
@@ -280,7 +288,7 @@ def _clip(path: Path, track: Track, seed: int) -> Clip:
         if power > 10 ** (_QUIET / 10):
             artist = track.artist or str(ingest.read_tags(path)[0]["artist"])
             known = Known(track.id, digest, measured["fingerprint"], artist)
-            return Clip(track, path, known, start)
+            return Clip(known, path, start, root / track.lyrics if track.lyrics else None)
     raise SongBloomError(f"softer than {_QUIET:g} dBFS in all {_DRAWS} places that were drawn")
 
 
@@ -320,7 +328,7 @@ def _pairs(
     a, b = rng.sample(range(len(words)), len(words)), rng.sample(range(len(clips)), len(clips))
     rounds = math.lcm(len(a), len(b))
     chosen = [(a[i % len(a)], b[(i + i // rounds) % len(b)]) for i in range(count)]
-    own = {(i, j) for i, w in enumerate(words) for j, c in enumerate(clips) if _is_own(w, c)}
+    own = _own(words, clips)
     for i in range(count):
         if chosen[i] in own:
             _exchange(chosen, i, own, len(clips))
@@ -349,13 +357,23 @@ def _exchange(chosen: list[tuple[int, int]], i: int, own: set[tuple[int, int]], 
     chosen[i] = (chosen[i][0], min(free, key=lambda clip: (uses[clip], clip)))
 
 
-def _is_own(words: Words, clip: Clip) -> bool:
-    """Whether lyrics are those of the song that a clip is from, by their place or their name."""
-    if words.path is not None and clip.track.lyrics is not None:
-        root = clip.path.parents[len(Path(clip.track.audio).parts) - 1]
-        if os.path.realpath(words.path) == os.path.realpath(root / clip.track.lyrics):
-            return True
-    return words.source.rpartition("/")[2] == clip.track.id.rpartition("/")[2]
+def _own(words: Sequence[Words], clips: Sequence[Clip]) -> set[tuple[int, int]]:
+    """Which lyrics are those of which clip's song, by their place or their name."""
+    of: dict[str, list[int]] = {}
+    for j, clip in enumerate(clips):
+        for sign in _signs(clip.known.name, clip.lyrics):
+            of.setdefault(sign, []).append(j)
+    return {
+        (i, j)
+        for i, one in enumerate(words)
+        for sign in _signs(one.source, one.path)
+        for j in of.get(sign, ())
+    }
+
+
+def _signs(name: str, lyrics: Path | None) -> list[str]:
+    """What a song is recognised by: its name without folders, the path of its lyrics."""
+    return [name.rpartition("/")[2], *([] if lyrics is None else [os.path.realpath(lyrics)])]
 
 
 def _write(folder: Path, pairs: Sequence[Pair], seed: int, training: _Training) -> dict[str, Any]:

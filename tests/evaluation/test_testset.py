@@ -1,6 +1,7 @@
 """Test sets: unseen songs' clips, shuffled to lyrics that are not theirs, the same each time."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from songbloom import audio, manifest
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.evaluation import items, testset
 from songbloom.evaluation.protocol import test_set_hash as hash_of
-from songbloom.manifest import Track
 from songbloom.requests import read_requests
 from songbloom.units import SAMPLE_RATE
 
@@ -84,8 +84,7 @@ def test_pairs_are_different_and_even(lyrics: int, clips: int, count: int) -> No
 
     words = [testset.Words(name, b"", ".txt") for name in NAMES[:lyrics]]
     chosen = [
-        testset.Clip(Track(name, ""), Path(f"/{name}.flac"), testset.Known(name), 0.0)
-        for name in NAMES[:clips]
+        testset.Clip(testset.Known(name), Path(f"/{name}.flac"), 0.0) for name in NAMES[:clips]
     ]
     for seed in range(20):
         pairs = [
@@ -161,6 +160,23 @@ def test_lyrics_may_be_jsonl(songs: Path, tmp_path: Path) -> None:
     rows.write_text('{"idx": 7}\n')
     with pytest.raises(SongBloomError, match=r"lyrics\.jsonl:1: expected an object"):
         testset.make(rows, songs, tmp_path / "other")
+
+
+def test_lyrics_are_known_by_their_place_too(tmp_path: Path) -> None:
+    """`song_001/lyrics.txt` are those of `song_001/audio.flac`, though their names differ."""
+    place = tmp_path / "song_001" / "lyrics.txt"
+    words = [testset.Words("song_001/lyrics", b"", ".txt", place)]
+    clips = [testset.Clip(testset.Known(n), tmp_path, 0.0, p) for n, p in
+             (("song_002", tmp_path / "song_002" / "lyrics.txt"), ("song_001", place))]  # fmt: skip
+    assert testset._own(words, clips) == {(0, 1)}
+
+
+def test_a_set_inside_its_inputs_is_none_of_them(songs: Path, tmp_path: Path) -> None:
+    """The same command again finds the same, wherever it writes."""
+    shutil.copytree(songs, tmp_path, dirs_exist_ok=True)
+    for _ in range(2):
+        made = testset.make(tmp_path, tmp_path, tmp_path / "set")
+    assert len(made["songs"]) == 5
 
 
 def test_what_is_no_lyrics_is_not_sung(songs: Path, tmp_path: Path) -> None:
