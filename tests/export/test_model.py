@@ -201,6 +201,17 @@ def test_export_of_a_model_gives_the_same_song(small: Path, tmp_path: Path, stag
     assert_refused(generate(stage, tmp_path / "parts", tmp_path / "x.wav"), 1, shards[0].name)
 
 
+def test_shards_tell_models_apart(small: Path, tmp_path: Path) -> None:
+    """Two models laid out alike have indexes that differ, as the hashes of their files do."""
+    make_model(tmp_path / "other", end_bias=1.0)
+    told = []
+    for name, model in (("a", small), ("b", tmp_path / "other")):
+        report = exported(model, "-o", tmp_path / name, "--shard-size", "200kB", "--json").out
+        told.append(json.loads(report)["weights_sha256"])
+        assert told[-1] == sha256(tmp_path / name / "model.safetensors.index.json")
+    assert told[0] != told[1]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_number_formats(small: Path, tmp_path: Path, dtype: str) -> None:
     """The model's weights are rounded once, the VAE's are as they were."""
