@@ -105,6 +105,16 @@ def run(
             show_default=False,
         ),
     ] = None,
+    test_set: Annotated[
+        Path | None,
+        typer.Option(
+            "--set",
+            metavar="SET",
+            help="Test set of `songbloom evalset make`, whose lyrics and clips count: every song "
+            "of it is scored, and one that is not in FOLDER fails.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -141,7 +151,8 @@ def run(
     again goes on where it stopped, and measures again only what changed. Exit code 3: some songs
     could not be measured, and the result says why.
     """
-    from songbloom.evaluation import candidates
+    from songbloom.errors import UsageError
+    from songbloom.evaluation import asked, candidates
     from songbloom.evaluation import evaluate as library
     from songbloom.evaluation import items as songs
     from songbloom.evaluation import protocol as protocols
@@ -151,7 +162,12 @@ def run(
     wanted = protocols.load(protocol)
     if metrics is not None:
         wanted = wanted.only([name.strip() for name in metrics.split(",") if name.strip()])
-    items = songs.find(folder, references=references, limit=limit)
+    if test_set is None:
+        items = songs.find(folder, references=references, limit=limit)
+    elif references is not None:
+        raise UsageError("--references: a test set has its own", "Leave out --references or --set.")
+    else:
+        items = asked.answers(songs.find(folder), test_set)[:limit]
     wanted = candidates.followed(wanted, items)
     target = out or (folder if folder.is_dir() else folder.with_suffix("")) / "evaluation"
     task = library.Task(items, wanted, cache or target / "cache", workers)

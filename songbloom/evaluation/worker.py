@@ -1,6 +1,7 @@
 """What runs in a worker of an evaluation: one metric kept in memory, one song after another."""
 
 import contextlib
+import importlib
 import math
 import threading
 from collections.abc import Mapping
@@ -49,10 +50,9 @@ class Order(stage.Item):
 def load(settings: PrepareConfig, device: str) -> stage.Process:
     """A worker's process; metrics come with their first song."""
     assert isinstance(settings, Settings)
-    with contextlib.suppress(ImportError):  # libraries' progress bars, of which nobody sees any
-        import tqdm  # type: ignore[import-untyped]
-
-        tqdm.tqdm.set_lock(threading.RLock())  # its own would outlive a worker that is ended
+    with contextlib.suppress(ImportError):  # of libraries' progress bars, which nobody sees here:
+        tqdm = importlib.import_module("tqdm").tqdm  # its own lock outlives a worker that is ended
+        tqdm.set_lock(threading.RLock())
     return _Process(settings)
 
 
