@@ -257,10 +257,13 @@ RUN = """
   await begin(" Ann ");
   told.first = { title: text("#trial-title"), players: text(".player h3"), scales: text("legend"),
     lyrics: text("#beside p"), locked: $("on").disabled, missing: $("missing").textContent };
-  heard();
-  told.unanswered = [$("on").disabled, $("missing").textContent];
   const score = () => document.querySelectorAll("#questions fieldset").forEach((set, index) =>
     set.querySelectorAll("input")[index % 2].click());
+  score();
+  told.unheard = [$("on").disabled, $("missing").textContent];
+  document.querySelectorAll("#questions input").forEach((input) => { input.checked = false; });
+  heard();
+  told.unanswered = [$("on").disabled, $("missing").textContent];
   for (let trial = 0; !$("trial").hidden && trial < 99; trial++) {
     heard(); score();
     if (trial === 1) { // back and on again keeps what was answered
@@ -288,6 +291,7 @@ def test_a_rater_goes_through_a_test_in_a_browser(mos: Path, tmp_path: Path) -> 
     first = told["first"]
     assert first["title"] == ["Song 1 of 9"] and first["players"][0] == "The song"
     assert first["locked"] and "listen for 1 s more" in first["missing"]
+    assert told["unheard"] == [True, "listen for 1 s more"]
     assert told["unanswered"] == [True, f"{len(first['scales'])} answers to give"]
     assert first["lyrics"] == ["One two three", "Four <b>five</b> six"]
     assert told["back"] == [["Song 1 of 9"], False]
