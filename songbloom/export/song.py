@@ -101,14 +101,16 @@ def export_song(
     """
     tags.require()
     found, path = _locate(Path(source))
-    target = _target(path, found, output, options)
+    target = _target(path, output, options)
     kind = target.suffix.lstrip(".").lower()
     signer = _credentials(options, kind, found)
     if options.stems:
         separate.backend(options.separation)  # says at once what is missing
     on_step("reading")
     song = _read(path, found, kind)
-    programme = _marked(song, options)
+    programme = song.samples
+    if options.watermark:
+        programme = watermark.embed(programme, song.sample_rate)
     on_step("mastering")
     mastering, rows = _write(song, programme, target, options, signer)
     report = {"file": str(target), "sha256": sha256(target), "format": kind, **rows}
@@ -131,7 +133,12 @@ def _locate(source: Path) -> tuple[bundles.Bundle | None, Path]:
             return None, source
     else:
         return None, source
-    path = found.audio_path
+    try:
+        path, _ = found.audio_path, _origin(found)
+    except KeyError as error:
+        raise SongBloomError(
+            f"{found.folder / 'song.toml'}: has no {error}", "Generate the song again."
+        ) from error
     if not path.is_file() or sha256(path) != found.song["audio"]["sha256"]:
         what = "is not the file that it made" if path.is_file() else "is not there"
         raise SongBloomError(
@@ -141,9 +148,8 @@ def _locate(source: Path) -> tuple[bundles.Bundle | None, Path]:
     return found, path
 
 
-def _target(
-    path: Path, found: bundles.Bundle | None, output: Path | None, options: ExportOptions
-) -> Path:
+def _target(path: Path, output: Path | None, options: ExportOptions) -> Path:
+    """The file to write. `UsageError` for one of another format, and for the sound of a bundle."""
     kind = options.format or "flac"
     if output is None:
         target = path.with_name(f"{path.stem}.master.{kind}")
@@ -157,9 +163,10 @@ def _target(
         raise UsageError(
             f"-o {target}: its suffix is not {wanted}", f"For example: -o {path.stem}.{kind}"
         )
-    if target.resolve() == path.resolve():
+    if target.resolve() == path.resolve() or bundles.bundle_path(target).is_dir():
         raise UsageError(
-            f"-o {target}: is the song itself", "Choose another name; the song stays as it is."
+            f"-o {target}: is the song itself, or another one that generate made",
+            "Choose another name; songs stay as they are.",
         )
     return target
 
@@ -189,12 +196,6 @@ def _read(path: Path, found: bundles.Bundle | None, kind: str) -> _Song:
     if samples.shape[0] > 2:
         samples = sound.to_stereo(samples)
     return _Song(path.stem, path, found, samples, rate)
-
-
-def _marked(song: _Song, options: ExportOptions) -> np.ndarray:
-    if not options.watermark:
-        return song.samples
-    return watermark.embed(song.samples, song.sample_rate)
 
 
 def _write(
@@ -266,11 +267,15 @@ def _watermark(song: _Song, programme: np.ndarray, heard: np.ndarray) -> dict[st
 
 
 def _about(song: _Song, options: ExportOptions) -> dict[str, str]:
-    """What made the song, for tags and manifest; only what its bundle says."""
-    if song.bundle is None:
-        return {}
-    told = song.bundle.song
-    about = {
+    """What made the song, for tags and manifest; nothing of a bare file."""
+    about = {} if song.bundle is None else _origin(song.bundle)
+    return {**about, "watermark": watermark.NAME} if options.watermark else about
+
+
+def _origin(found: bundles.Bundle) -> dict[str, str]:
+    """What a bundle says of its song's origin."""
+    told = found.song
+    origin = {
         "songbloom": told["made_with"]["songbloom"],
         "model": told["model"]["name"],
         "model_sha256": told["model"]["sha256"],
@@ -279,9 +284,7 @@ def _about(song: _Song, options: ExportOptions) -> dict[str, str]:
         "fingerprint": told["fingerprint"],
         "source_sha256": told["audio"]["sha256"],
     }
-    if options.watermark:
-        about["watermark"] = watermark.NAME
-    return {name: str(value) for name, value in about.items()}
+    return {name: str(value) for name, value in origin.items()}
 
 
 def _tags(song: _Song, options: ExportOptions, part: str = "") -> tags.Tags:

@@ -5,7 +5,7 @@ Spread spectrum over the spectrum's magnitudes, after D. Kirovski and H. S. Malv
 cut into slots of 43 ms and frequency into bands of 94 Hz, and each of these tiles is made louder or
 softer by STRENGTH dB as a fixed sequence of signs says. The detector adds up the tiles' levels
 times the signs. Signs repeat every PERIOD slots, and all places at which the sequence may begin
-are tried, so a song that was cut or delayed is found too.
+are tried, so a song that was cut or delayed is found too; one that is played faster is not.
 
 The gains do not depend on the song. So the watermark is a linear filter that changes over time:
 marked stems add up to the marked song. The signs are public: the watermark declares, it does not
@@ -42,7 +42,7 @@ _LISTEN = _SLOT // 4  # steps in which the detector looks for the beginning
 _TRIED = PERIOD * (_SLOT // _LISTEN)
 FALSE_ALARMS = 1e-6  # of sounds without the watermark, at most
 THRESHOLD = math.sqrt(2 * math.log(_TRIED / FALSE_ALARMS))
-_CHUNK = 512  # slots that are filtered at a time
+_CHUNK = 512  # slots that are listened to at a time
 _FLOOR = 1e-12  # power of a tile below which nothing is heard
 _BEFORE_AND_AFTER = np.array([-1.0, -2.0, 6.0, -2.0, -1.0]) / 6
 _BANDS_AROUND = 9

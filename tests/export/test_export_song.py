@@ -80,11 +80,13 @@ def test_watermark_is_declared(tmp_path: Path) -> None:
         plain["watermark"] is None
         and "watermark" not in str(verify(tmp_path / "plain.flac"))[-200:]
     )
-    made = export_song(song, tmp_path / "marked.mp3", ExportOptions(watermark=True))
+    wish = ExportOptions(watermark=True, c2pa=make_certificate(tmp_path))
+    made = export_song(song, tmp_path / "marked.mp3", wish)
     assert made["watermark"]["found"] and 25 < made["watermark"]["sdr_db"] < 40
     seen = verify(tmp_path / "marked.mp3")
     assert seen["watermark"]["found"] and seen["problems"] == []
     assert seen["watermark"]["declared"] == made["watermark"]["name"]
+    assert seen["c2pa"]["song"]["watermark"] == made["watermark"]["name"]
     noted = read_bundle(song).song["exports"]
     assert noted["marked.mp3"]["watermark"] == made["watermark"]["name"]
     assert noted["marked.mp3"]["sha256"] == made["sha256"]
@@ -160,6 +162,9 @@ def test_the_song_is_left_alone(song: Path, tmp_path: Path) -> None:
     before = sha256(tmp_path / "song.flac")
     with pytest.raises(UsageError, match="is the song itself"):
         export_song(copy, tmp_path / "song.flac", ExportOptions())
+    make_song(tmp_path, np.ones((2, 9), np.float32), "other")
+    with pytest.raises(UsageError, match="another one that generate made"):
+        export_song(copy, tmp_path / "other.mp3", ExportOptions())
     export_song(tmp_path / "song.flac", tmp_path / "a.flac", ExportOptions())
     assert sha256(tmp_path / "song.flac") == before
     assert read_bundle(copy).song["fingerprint"] == "f" * 64
@@ -168,6 +173,9 @@ def test_the_song_is_left_alone(song: Path, tmp_path: Path) -> None:
         export_song(copy, tmp_path / "b.flac", ExportOptions())
     (tmp_path / "song.flac").unlink()
     with pytest.raises(SongBloomError, match="is not there"):
+        export_song(copy, tmp_path / "b.flac", ExportOptions())
+    (copy / "song.toml").write_text('[audio]\nfile = "song.flac"\n')
+    with pytest.raises(SongBloomError, match="song.toml: has no 'made_with'"):
         export_song(copy, tmp_path / "b.flac", ExportOptions())
 
 
