@@ -64,34 +64,34 @@ class PER:
 
     def identity(self) -> dict[str, Any]:
         """Recogniser, separator, normaliser, phone set and how words are said."""
-        heard = self.recogniser.identity()
+        recogniser = self.recogniser.identity()
         identity = {
-            "backend": heard["backend"],
+            "backend": recogniser["backend"],
             "version": _VERSION,
             "normaliser": normaliser.NAME,
             "phones": PHONES,
             "pronunciation": _pronunciation(),
         }
-        if heard["backend"] == "oracle":
+        if recogniser["backend"] == "oracle":
             return identity
         separator = vocals.identity(self.separate_model)
-        return {**identity, "recogniser": heard, "separator": separator}
+        return {**identity, "recogniser": recogniser, "separator": separator}
 
     def measure(self, item: Item) -> Measured:
         """Edits of the song's phones; details as the module says."""
         if item.lyrics is None:
             raise SongBloomError(f"{item.name}: no lyrics", "Put them beside it as NAME.txt.")
-        lyrics = _normalised(lyric_text.parse(item.lyrics, item.name, frontend="v1"))
-        asked = sung_lines(lyrics)
-        if not asked:
+        lyrics = lyric_text.parse(item.lyrics, item.name, frontend="v1")
+        lines = asked(lyrics)
+        if not lines:
             return Measured(0.0, 0.0)
-        language = main_language(asked)
+        language = main_language(lines)
         transcript = self.recogniser.transcribe(
             item.audio,
             language,
             lambda: vocals.separated(item.audio, self.work, self.separate_model),
         )
-        found = compare(lyrics, asked, _heard(transcript, language))
+        found = compare(lyrics, lines, heard(transcript, language))
         details = {"language": language, "transcript": transcript, **found}
         errors = sum(found["phones"][kind] for kind in KINDS)
         return Measured(errors, found["phones"]["asked"], details)
@@ -142,14 +142,14 @@ def load(settings: Mapping[str, Any], work: Path) -> PER:
     return PER(recogniser, chosen["separate_model"], work)
 
 
-def _normalised(lyrics: Lyrics) -> Lyrics:
-    """The lyrics with the normaliser's text in their lines."""
+def asked(lyrics: Lyrics) -> list[SungLine]:
+    """The normalised lines of lyrics that have words, with their phones."""
     sections = (replace(s, lines=_lines(s.texts)) for s in lyrics.sections)
-    return replace(lyrics, sections=tuple(sections))
+    return sung_lines(replace(lyrics, sections=tuple(sections)))
 
 
-def _heard(transcript: str, language: str) -> list[SungLine]:
-    """The lines of a transcript with their words."""
+def heard(transcript: str, language: str) -> list[SungLine]:
+    """The same of a transcript, whose words are read in the lyrics' language."""
     section = Section("verse", _lines(transcript.splitlines()))
     return sung_lines(Lyrics((section,), ""), language)
 

@@ -212,13 +212,12 @@ def sung(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 
 def test_with_the_embedded_recogniser(sung: tuple[Path, list[str]], tmp_path: Path) -> None:
-    """It hears a synthesised song through the embedded separator, and the same each time."""
+    """It hears a synthesised song through the embedded separator."""
     pytest.importorskip("faster_whisper", reason="songbloom[eval] is not installed")
     folder, lyrics = sung
     item = Item("song", folder / "mix.flac", lyrics=lyrics[0])
     found = per.load({}, tmp_path).measure(item)
     assert 0 < per.load({}, tmp_path).combine([found]) < 50
-    assert per.load({}, tmp_path).measure(item) == found
 
 
 def test_the_last_part_left_out_with_a_real_recogniser(
@@ -226,7 +225,8 @@ def test_the_last_part_left_out_with_a_real_recogniser(
 ) -> None:
     """The rate rises by the part's share of the phones, less the errors that were in it.
 
-    Or by a little less, where what was misheard before is like some of what is missing.
+    Or by a little less, where what was misheard before is like some of what is missing. What is
+    heard of the first part does not depend on what follows, or on what was heard before.
     """
     pytest.importorskip("faster_whisper", reason="songbloom[eval] is not installed")
     folder, lyrics = sung
