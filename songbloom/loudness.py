@@ -45,14 +45,16 @@ def true_peak(samples: np.ndarray, sample_rate: Hz) -> Decibels:
 
 def peaks(samples: np.ndarray, sample_rate: Hz) -> Iterator[np.ndarray]:
     """Height of the wave from each sample up to the next, of all channels `[n]`, in chunks."""
-    up = max(1, 2 ** math.ceil(math.log2(_OVERSAMPLED / sample_rate)))
-    lowpass = up * signal.firwin(2 * up * _TAPS + 1, 1 / up, window=("kaiser", 8.0))
+    up = max(2, 2 ** math.ceil(math.log2(_OVERSAMPLED / sample_rate)))
+    lowpass = up * signal.firwin(2 * up * _TAPS + 1, 1 / up, window=("kaiser", 8.0)).astype(
+        np.float32
+    )
     padded = np.pad(samples, ((0, 0), (_TAPS, _TAPS)))
     for begin in range(0, samples.shape[1], _CHUNK):
         size = min(_CHUNK, samples.shape[1] - begin)
-        part = padded[:, begin : begin + size + 2 * _TAPS].astype(np.float64)
+        part = padded[:, begin : begin + size + 2 * _TAPS].astype(np.float32)
         wave = signal.upfirdn(lowpass, part, up, axis=1)[:, 2 * up * _TAPS :][:, : up * size]
-        yield np.abs(wave).reshape(len(samples), size, up).max(axis=(0, 2))
+        yield np.abs(wave).max(axis=0).reshape(size, up).max(axis=1)
 
 
 def _powers(samples: np.ndarray, sample_rate: Hz) -> np.ndarray:

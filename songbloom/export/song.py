@@ -207,14 +207,14 @@ def _write(
 ) -> tuple[limiter.Mastering, dict[str, Any]]:
     """Master, encode, tag and sign; the file's own loudness and peak are measured."""
     with atomic_path(target) as temporary:
-        mastering, heard = _encode(song, programme, temporary, options)
+        mastering, heard, peak = _encode(song, programme, temporary, options)
         rate = song.sample_rate
         rows: dict[str, Any] = {
             "sample_rate": rate,
             "channels": heard.shape[0],
             "seconds": round(heard.shape[1] / rate, 3),
             "lufs": _rounded(loudness.integrated(heard, rate)),
-            "true_peak_dbtp": _rounded(loudness.true_peak(heard, rate)),
+            "true_peak_dbtp": _rounded(peak),
             "source_lufs": _rounded(loudness.integrated(song.samples, rate)),
             "gain_db": _rounded(mastering.gain_db),
             "limited_db": _rounded(mastering.limited_db),
@@ -229,8 +229,8 @@ def _write(
 
 def _encode(
     song: _Song, programme: np.ndarray, path: Path, options: ExportOptions
-) -> tuple[limiter.Mastering, np.ndarray]:
-    """Write the master; returns how it was made, and the sound that is in the file."""
+) -> tuple[limiter.Mastering, np.ndarray, Decibels]:
+    """Write the master; returns how it was made, the sound in the file, and its true peak."""
     rate, ceiling = song.sample_rate, options.true_peak
     for _ in range(_ROUNDS):
         try:
@@ -239,11 +239,11 @@ def _encode(
             raise SongBloomError(f"{song.audio}: {error.message}", error.hint) from error
         save(path, mastering.apply(programme), rate)
         heard = sound.read(path, rate)
-        over = loudness.true_peak(heard, rate) - options.true_peak
-        if over <= _TOLERANCE:
+        peak = loudness.true_peak(heard, rate)
+        if peak <= options.true_peak + _TOLERANCE:
             break
-        ceiling -= over + _TOLERANCE
-    return mastering, heard
+        ceiling -= peak - options.true_peak + _TOLERANCE
+    return mastering, heard, peak
 
 
 def save(path: Path, samples: np.ndarray, sample_rate: Hz) -> None:

@@ -13,7 +13,7 @@ import soundfile
 
 from songbloom import loudness
 
-RATES = (48_000, 44_100, 22_050, 96_000)
+RATES = (48_000, 44_100, 22_050, 192_000)
 
 
 def sine(dbfs: float, seconds: float, rate: int = 48_000, hz: float = 997.0) -> np.ndarray:
