@@ -45,15 +45,17 @@ def true_peak(samples: np.ndarray, sample_rate: Hz) -> Decibels:
 
 def peaks(samples: np.ndarray, sample_rate: Hz) -> Iterator[np.ndarray]:
     """Height of the wave from each sample up to the next, of all channels `[n]`, in chunks."""
-    up = max(2, 2 ** math.ceil(math.log2(_OVERSAMPLED / sample_rate)))
-    lowpass = up * signal.firwin(2 * up * _TAPS + 1, 1 / up, window=("kaiser", 8.0)).astype(
-        np.float32
-    )
-    padded = np.pad(samples, ((0, 0), (_TAPS, _TAPS)))
+    up = max(1, 2 ** math.ceil(math.log2(_OVERSAMPLED / sample_rate)))
+    if up == 1:  # samples are close enough
+        yield np.abs(samples).max(axis=0)
+        return
+    lowpass = np.float32(up) * signal.firwin(2 * up * _TAPS + 1, 1 / up, window=("kaiser", 8.0))
+    padded = np.pad(samples, ((0, 0), (_TAPS, _TAPS))).astype(np.float32)
     for begin in range(0, samples.shape[1], _CHUNK):
         size = min(_CHUNK, samples.shape[1] - begin)
-        part = padded[:, begin : begin + size + 2 * _TAPS].astype(np.float32)
-        wave = signal.upfirdn(lowpass, part, up, axis=1)[:, 2 * up * _TAPS :][:, : up * size]
+        part = padded[:, begin : begin + size + 2 * _TAPS]
+        wave = signal.upfirdn(lowpass.astype(np.float32), part, up, axis=1)
+        wave = wave[:, 2 * up * _TAPS :][:, : up * size]
         yield np.abs(wave).max(axis=0).reshape(size, up).max(axis=1)
 
 
