@@ -231,12 +231,12 @@ class _Evaluation:
 
     def _waiting(self, metric: str) -> list[Item]:
         """Songs that a metric has still to measure; of those with the same content, the first."""
-        waiting = {}
+        waiting: dict[str, Item] = {}
         for item in self.task.items:
             if not self._failure(metric, item):
                 key = self._key(metric, item)
-                if key not in waiting and self.cache.get(metric, key) is None:
-                    waiting[key] = item
+                if self.cache.get(metric, key) is None:
+                    waiting.setdefault(key, item)
         return list(waiting.values())
 
     def _failure(self, metric: str, item: Item) -> str:

@@ -109,7 +109,7 @@ def test_a_lost_array_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_bad_songs_fail_alone(tmp_path: Path) -> None:
-    """Silence, NaN, cut-off files, a moment of sound, no lyrics: each fails with its reason in
+    """Silence, NaN, cut-off files, a moment of sound, no lyrics, a bad clip: each fails with its reason in
     every metric it spoils; the good are scored as if alone."""
     folder = songs(tmp_path / "songs", 5)
     alone, _ = run(folder, tmp_path / "alone")
@@ -122,19 +122,22 @@ def test_bad_songs_fail_alone(tmp_path: Path) -> None:
     bad = ("silent", "quiet", "nan", "empty", "cut", "short")
     for name in bad:
         (folder / f"x_{name}.txt").write_text(LYRICS)
+    tone(folder / "x_clip.wav").with_suffix(".txt").write_text(LYRICS)
+    soundfile.write(folder / "x_clip.reference.wav", np.zeros(16000), 8000)
     tone(folder / "x_wordless.wav")
     tone(folder / "x_unreadable.wav")
     (folder / "x_unreadable.txt").write_bytes(bytes(range(128, 256)))
     result, _ = run(folder, tmp_path / "cache")
     reasons = {row["name"]: row["reason"] for row in result["failed"]}
-    assert set(reasons) == {f"x_{name}" for name in (*bad, "wordless", "unreadable")}
-    assert len(result["failed"]) == 8 * 3
+    assert set(reasons) == {f"x_{name}" for name in (*bad, "clip", "wordless", "unreadable")}
+    assert len(result["failed"]) == 9 * 3
     expected = {
         "silent": "is silent (all samples are 0)",
         "quiet": "its peak is at -66 dBFS",
         "nan": "NaN",
         "empty": "0 bytes",
         "short": "0.90 s long",
+        "clip": "x_clip.reference.wav: is silent",
         "wordless": "no lyrics",
         "unreadable": "x_unreadable.txt",
     }
@@ -143,7 +146,7 @@ def test_bad_songs_fail_alone(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(result)
     for name, row in alone["metrics"].items():
         found = result["metrics"][name]
-        assert (found["value"], found["songs"], found["failed"]) == (row["value"], 5, 8)
+        assert (found["value"], found["songs"], found["failed"]) == (row["value"], 5, 9)
 
 
 def test_all_songs_fail(tmp_path: Path) -> None:

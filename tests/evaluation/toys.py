@@ -11,7 +11,7 @@ import soundfile
 
 from songbloom.evaluation import metrics
 from songbloom.evaluation.evaluate import Task
-from songbloom.evaluation.items import Item, find
+from songbloom.evaluation.items import Item, check_sound, find
 from songbloom.evaluation.metric import Measured, ratio
 from songbloom.evaluation.protocol import Protocol
 from songbloom.stages import sound
@@ -47,13 +47,13 @@ class Level:
 
     def __init__(self, corpus: bool, unit: str) -> None:
         self.corpus, self.unit = corpus, unit
-        self.seen: list[str] = []
 
     def identity(self) -> dict[str, Any]:
         return {"backend": "toy", "corpus": self.corpus, "unit": self.unit}
 
     def measure(self, item: Item) -> Measured:
-        self.seen.append(item.name)
+        if item.reference is not None:
+            check_sound(item.reference)
         samples = sound.read(item.audio, RATE)
         arrays = {"energy": np.tile(np.square(samples), (4, 1))} if self.corpus else {}
         amount = float(np.square(samples).sum())
