@@ -109,8 +109,8 @@ def test_a_lost_array_is_measured_again(tmp_path: Path) -> None:
 
 
 def test_bad_songs_fail_alone(tmp_path: Path) -> None:
-    """Silence, NaN, cut-off files, a moment of sound, no lyrics, a bad clip: each fails with its reason in
-    every metric it spoils; the good are scored as if alone."""
+    """Silence, NaN, cut-off files, a moment of sound, no lyrics, a bad clip: each fails with its
+    reason in every metric it spoils; the good are scored as if alone."""
     folder = songs(tmp_path / "songs", 5)
     alone, _ = run(folder, tmp_path / "alone")
     soundfile.write(folder / "x_silent.wav", np.zeros((16000, 2)), 8000)
