@@ -90,7 +90,7 @@ class FAD:
         """`infinity`, `per_song` with the songs' values in their order, and how many windows."""
         other = self._other(songs)
         assert other is not None
-        each = [frechet.distance(_song(song), other) for song in songs]
+        each = [frechet.distance_of_few(song.arrays["song"], other) for song in songs]
         known = [value for value in each if math.isfinite(value)]
         return {
             "infinity": frechet.at_infinity(_Windows(songs), other, SEED),

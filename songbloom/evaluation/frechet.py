@@ -7,13 +7,14 @@ product that is not symmetric, and right for sets of fewer points than dimension
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 STEPS, ORDERS = 12, 8  # of the samples that `at_infinity` fits a line to
+_BLOCK = 8192  # points that are looked at together
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,18 @@ def distance(one: Gaussian, other: Gaussian) -> float:
     return max(0.0, float(gap @ gap + spread - 2 * shared))
 
 
+def distance_of_few(points: np.ndarray, other: Gaussian) -> float:
+    """The same of points `[n, D]`, quicker where n is less than D."""
+    if min(len(points), other.count) < 2:
+        return float("nan")
+    mean = points.mean(axis=0, dtype=np.float64)
+    apart = (points - mean) / np.sqrt(len(points) - 1)  # apart.T @ apart is the covariance
+    gap = mean - other.mean
+    spread = np.sum(apart**2) + np.sum(other.root**2)
+    shared = np.linalg.svd(apart @ other.root, compute_uv=False).sum()
+    return max(0.0, float(gap @ gap + spread - 2 * shared))
+
+
 def at_infinity(sets: Sequence[np.ndarray], other: Gaussian, seed: int = 0) -> float | None:
     """What the distance of the points of all sets, each `[n, D]`, tends to with their number.
 
@@ -82,33 +95,40 @@ def at_infinity(sets: Sequence[np.ndarray], other: Gaussian, seed: int = 0) -> f
     orders, n from a quarter of all points, at least twice D, to all. None of fewer than four times
     D points. The other set's own size is not corrected for.
     """
-    counts = [len(points) for points in sets]
-    most = sum(counts)
+    most = sum(len(points) for points in sets)
     if most < 4 * other.dim:
         return None
     sizes = np.unique(np.linspace(max(2 * other.dim, most // 4), most, STEPS).astype(int))
     rng = np.random.Generator(np.random.PCG64(seed))
-    distances = [_growing(sets, counts, sizes, rng.permutation(most), other) for _ in range(ORDERS)]
+    distances = [_growing(sets, sizes, rng.permutation(most), other) for _ in range(ORDERS)]
     line = np.polynomial.Polynomial.fit(1 / sizes, np.mean(distances, axis=0), 1)
     return float(line(0.0))
 
 
 def _growing(
-    sets: Sequence[np.ndarray],
-    counts: Sequence[int],
-    sizes: np.ndarray,
-    rank: np.ndarray,
-    other: Gaussian,
+    sets: Iterable[np.ndarray], sizes: np.ndarray, rank: np.ndarray, other: Gaussian
 ) -> list[float]:
-    """Distances of the points of the lowest rank, as many as each size says; sets are read once."""
+    """Distances of the points of the lowest rank, as many as each size says."""
     step_of = np.searchsorted(sizes, rank, side="right")  # the first size that has a point
     steps: dict[int, Gaussian] = {}
     begin = 0
-    for points, count in zip(sets, counts, strict=True):
-        mine = step_of[begin : begin + count]
-        begin += count
+    for points in _blocks(sets):
+        mine = step_of[begin : begin + len(points)]
+        begin += len(points)
         for step in np.unique(mine).tolist():
             one = Gaussian.of(points[mine == step])
             steps[step] = steps[step] + one if step in steps else one
     grown = itertools.accumulate(steps[step] for step in range(len(sizes)))
     return [distance(one, other) for one in grown]
+
+
+def _blocks(sets: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The points in their order, many at a time: sets are read once, a few in memory."""
+    block: list[np.ndarray] = []
+    for points in sets:
+        block.append(points)
+        if sum(map(len, block)) >= _BLOCK:
+            yield np.concatenate(block)
+            block = []
+    if block:
+        yield np.concatenate(block)

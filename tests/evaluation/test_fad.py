@@ -66,8 +66,10 @@ def test_few_points() -> None:
     spread = sum(float(np.sum(x**2)) for x in apart)
     shared = np.linalg.svd(apart[0] @ apart[1].T, compute_uv=False).sum()
     assert found == pytest.approx(float(gap @ gap) + spread - 2 * shared, abs=1e-9)
+    assert frechet.distance_of_few(one, Gaussian.of(other)) == pytest.approx(found, abs=1e-9)
     assert frechet.distance(Gaussian.of(one), Gaussian.of(one)) == pytest.approx(0, abs=1e-12)
     assert np.isnan(frechet.distance(Gaussian.of(one[:1]), Gaussian.of(other)))
+    assert np.isnan(frechet.distance_of_few(one[:1], Gaussian.of(other)))
 
 
 def test_sums_of_sets() -> None:
