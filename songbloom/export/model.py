@@ -18,8 +18,10 @@ from torch import Tensor
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.export import sources
 from songbloom.export.card import write_card
+from songbloom.export.quantise import estimate as int8_trial
 from songbloom.export.quantise import measure, quantised, speeds
 from songbloom.export.release import check_releasable, write_release
+from songbloom.export.release import estimate as release_trial
 from songbloom.export.sources import Checkpoint
 from songbloom.files import sha256
 from songbloom.model.checkpoint import Contents, read_info, weights_hash, write_contents
@@ -117,33 +119,43 @@ def export_model(
 
 
 def plan(source: Checkpoint | Path, output: Path, options: ExportOptions) -> dict[str, Any]:
-    """What `export_model` would do: nothing is read but descriptions."""
+    """What `export_model` would do, about: nothing is read but descriptions."""
     _check_output(source, Path(output), options)
-    tensors = sources.shapes(source)
-    info = {} if isinstance(source, Checkpoint) else read_info(source)
-    default = "float32" if isinstance(source, Checkpoint) else None
-    written = {k: _cast(t, options.dtype or default) for k, t in tensors.items()}
-    if options.quantise:
-        written = quantise(written)
-    own = source.job.codecs if isinstance(source, Checkpoint) else source
-    vae = (own / "vae.safetensors").stat().st_size
-    stored = sum(t.nbytes for t in written.values())
-    if isinstance(source, Path) and options.dtype is None and not options.quantise:
-        stored = sum((source / n).stat().st_size for n in info["sha256"] if n.startswith("model"))
+    run = source if isinstance(source, Checkpoint) else None
+    config, folder = sources.described(source)
+    tensors = sources.shapes(config)
+    stored, vae = _stored_bytes(source, tensors, options), _size(folder / "vae.safetensors")
+    held = sum(tensor.nbytes for tensor in tensors.values())
     release = options.to == "release"
     disk = stored + vae * (2 if release else 1)
-    held = sum(t.nbytes for t in tensors.values())
+    singing = release_trial(config) if release else int8_trial(config) if options.quantise else 0.0
     return {
-        "source": str(source.folder if isinstance(source, Checkpoint) else source),
+        "source": str(source if run is None else run.folder),
         "output": str(output),
         "to": options.to,
-        "parameters": sum(t.numel() for t in tensors.values()),
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "disk_bytes": disk,
         **({"temporary_disk_bytes": stored + vae} if release else {}),
-        "memory_bytes": held + stored,
-        "estimated_seconds": round((held + 2 * disk) / _SPEED, 1),
-        **({"step": source.step, "zero": source.zero} if isinstance(source, Checkpoint) else {}),
+        "memory_bytes": held * (2 if singing else 1) + stored,
+        "estimated_seconds": round((held + 2 * disk) / _SPEED + singing, 1),
+        **({} if run is None else {"step": run.step, "zero": run.zero}),
     }
+
+
+def _stored_bytes(
+    source: Checkpoint | Path, tensors: Mapping[str, Tensor], options: ExportOptions
+) -> int:
+    """What the model's weights will take on the disk; `tensors` are on the meta device."""
+    if isinstance(source, Path) and options.dtype is None and not options.quantise:
+        names = [name for name in read_info(source)["sha256"] if name.startswith("model")]
+        return sum(_size(source / name) for name in names)
+    written = {key: _cast(tensor, options.dtype or "float32") for key, tensor in tensors.items()}
+    written = quantise(written) if options.quantise else written
+    return sum(tensor.nbytes for tensor in written.values())
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
 
 
 def as_dtype(contents: Contents, dtype: str | None) -> Contents:

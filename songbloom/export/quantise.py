@@ -8,13 +8,21 @@ import torch
 from torch import Tensor
 
 from songbloom.errors import SongBloomError
+from songbloom.export import trial
 from songbloom.export.trial import Trial, build, conditions, predict, sing
 from songbloom.model.checkpoint import Contents
+from songbloom.model.config import ModelConfig
 from songbloom.model.int8 import INT8, quantise
+from songbloom.units import Seconds
 
 _PATCHES = 4  # in which the change is measured
-_TIMED = 4  # of which the first is left out, since it reads the lyrics as well
+_TIMED = 3  # of which the first is left out, since it reads the lyrics as well
 _DIGITS = 4  # that mean something
+
+
+def estimate(config: ModelConfig) -> Seconds:
+    """About how long `measure` and `speeds` take together."""
+    return trial.estimate(config, songs=7, patches=2 * _PATCHES + 4 * _TIMED)
 
 
 def quantised(contents: Contents) -> Contents:

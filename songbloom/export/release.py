@@ -18,6 +18,7 @@ import yaml
 from torch import Tensor
 
 from songbloom.errors import SongBloomError, UsageError
+from songbloom.export import trial
 from songbloom.export.card import write_card
 from songbloom.export.trial import build, conditions, sing
 from songbloom.files import sha256, write_text
@@ -40,10 +41,16 @@ from songbloom.model.release_config import (
     release_tree,
 )
 from songbloom.training.job import Job
+from songbloom.units import Seconds
 
 _LEAVE = "Leave --to out: a model folder can hold it."
 _PATCHES = 2  # that are sung before and after
 _SAID_ELSEWHERE = ("sampling", "objective")  # what a release may say otherwise, with a warning
+
+
+def estimate(config: ModelConfig) -> Seconds:
+    """About how long the singing takes that `write_release` compares."""
+    return trial.estimate(config, songs=2, patches=2 * _PATCHES)
 
 
 def check_releasable(source: Path | Job) -> None:

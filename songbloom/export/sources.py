@@ -86,7 +86,7 @@ def read(
     averaged, run, product = _chosen(source, averaged), source.job.run, Product(source.job)
     tensors, row = read_tensors(source, averaged=averaged), _row(run, source.step)
     if product.lora is None:
-        expected = {key: tensor.shape for key, tensor in shapes(source).items()}
+        expected = {key: tensor.shape for key, tensor in shapes(source.job.model).items()}
         check_keys(expected, tensors, str(source.folder))
     contents, own = product.contents(tensors, run, step=source.step, row=row), name or run.name
     training = {**contents.info["training"], "dataset": data_facts(source)}
@@ -116,12 +116,15 @@ def read_tensors(source: Checkpoint, *, averaged: bool) -> dict[str, Tensor]:
         ) from error
 
 
-def shapes(source: Checkpoint | Path) -> dict[str, Tensor]:
-    """A model's tensors without memory: what `read` would find, on the meta device."""
-    if isinstance(source, Path):
-        config = ModelConfig.from_dict(read_info(source)["config"], str(source / "model.json"))
-    else:
-        config = source.job.model
+def described(source: Checkpoint | Path) -> tuple[ModelConfig, Path]:
+    """A source's config, and the model folder that its VAE is in."""
+    if isinstance(source, Checkpoint):
+        return source.job.model, source.job.codecs
+    return ModelConfig.from_dict(read_info(source)["config"], str(source / "model.json")), source
+
+
+def shapes(config: ModelConfig) -> dict[str, Tensor]:
+    """A model's tensors without memory, on the meta device."""
     with torch.device("meta"):
         return SongBloom(config).state_dict()
 

@@ -13,12 +13,14 @@ from songbloom.generation.engine import generate_patches
 from songbloom.lyrics import frontends
 from songbloom.model.checkpoint import Contents, load_weights
 from songbloom.model.conditioning import Conditions, LyricIds
+from songbloom.model.config import ModelConfig
 from songbloom.model.int8 import use_int8
 from songbloom.model.songbloom import Batch, Predictions, SongBloom, draw_flow
 from songbloom.units import FRAME_RATE, Seconds
 
 LINE = "[verse] Light in the morning.Follow me home , [chorus] Sing it again"
 _SEED = 0
+_FLOPS = 2e10  # a second, of a thread: for estimates
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,16 @@ class Trial:
     sketch: Tensor
     latents: Tensor
     times: tuple[Seconds, ...]
+
+
+def estimate(config: ModelConfig, *, songs: int, patches: int) -> Seconds:
+    """About how long it takes to sing so many patches in so many songs on this machine's CPU."""
+    block = 4 * config.dim**2 + 3 * config.dim * config.ffn_dim
+    prefix = config.prefix_length * config.ar_layers
+    steps = config.sampling.num_steps * config.dit_length * config.dit_layers
+    patch = (config.sketch_size + 1) * config.ar_layers + steps
+    products = 2 * block * (songs * prefix + patches * patch)  # two: guidance
+    return 2 * products / (_FLOPS * torch.get_num_threads())
 
 
 def build(contents: Contents, dtype: torch.dtype) -> SongBloom:
