@@ -64,7 +64,7 @@ def run(
         typer.Argument(
             metavar="FOLDER",
             help="Folder of songs (NAME.flac with NAME.song of ours, or any NAME.wav with "
-            "NAME.txt), or a .csv or .jsonl table with name, audio, lyrics, reference.",
+            "NAME.txt), one song, or a .csv or .jsonl table with name, audio, lyrics, reference.",
             show_default=False,
         ),
     ],
@@ -169,7 +169,8 @@ def run(
     else:
         items = asked.answers(songs.find(folder), test_set)[:limit]
     wanted = candidates.followed(wanted, items)
-    target = out or (folder if folder.is_dir() else folder.with_suffix("")) / "evaluation"
+    many = folder.is_dir() and not songs.is_song(folder)
+    target = out or (folder if many else folder.with_suffix("")) / "evaluation"
     task = library.Task(items, wanted, cache or target / "cache", workers)
     if dry_run:
         plan = library.plan(task)

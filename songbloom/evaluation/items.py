@@ -4,6 +4,7 @@
 |---|---|
 | a folder | every sound file in it; `NAME.song/` (ours), or `NAME.txt`, `.lrc` and the like |
 | a `.csv` or `.jsonl` | a row: `audio`, and if it has them `name`, `lyrics`, `reference` |
+| a sound file or `NAME.song` | that one, with what a folder would give it |
 
 A song is called as its file; one of ours as the line of the batch that asked for it (`idx`), if no
 other song here did, so that songs of other systems pair up with it. In a folder the style clip of
@@ -64,7 +65,7 @@ class Item:
 def find(
     path: Path, *, references: Path | None = None, limit: int | None = None
 ) -> tuple[Item, ...]:
-    """The songs of a folder or a table, in order of their names; the first `limit` of them.
+    """The songs of a folder, a table or one file, in order of their names; the first `limit`.
 
     `references` is looked for clips in place of the folder `references`. `SongBloomError` for a
     path that is neither, one without songs, a name used twice, and a row that is wrong.
@@ -72,14 +73,19 @@ def find(
     path = Path(path)
     if references is not None and not references.is_dir():
         raise SongBloomError(f"{references}: is no folder", "Name the folder of reference clips.")
-    if path.is_dir():
+    found: Iterable[Item]
+    if is_song(path):
+        beside = _Folder(path.parent, references or path.parent / REFERENCES)
+        found = [item for item in beside.items() if path in (item.audio, item.bundle)]
+    elif path.is_dir():
         found = _Folder(path, references or path / REFERENCES).items()
     elif path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
         found = (_from_row(row, where, path.parent) for where, row in _rows(path))
     else:
+        what = "is no song, folder or table" if path.exists() else "is not there"
         raise SongBloomError(
-            f"{path}: {'is no folder or table' if path.exists() else 'is not there'}; expected a "
-            "folder of songs with their lyrics, or a .csv or .jsonl table",
+            f"{path}: {what}; expected a folder of songs with their lyrics, one song, or a .csv "
+            "or .jsonl table",
             "For example: songbloom evaluate ./out",
         )
     items = sorted(found, key=lambda item: item.name)
@@ -91,6 +97,11 @@ def find(
         )
     _check_names(items, path)
     return tuple(items[:limit])
+
+
+def is_song(path: Path) -> bool:
+    """Whether a path is one song: a sound file or a bundle NAME.song."""
+    return _is_sound(path) or (path.suffix == BUNDLE_SUFFIX and path.is_dir())
 
 
 def check_sound(path: Path) -> Seconds:

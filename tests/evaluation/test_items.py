@@ -65,6 +65,16 @@ def test_songs_are_called_as_the_batch_did(tmp_path: Path) -> None:
     assert [item.name for item in find(tmp_path)] == ["x_s0", "x_s1", "y"]
 
 
+def test_one_song(tmp_path: Path) -> None:
+    """A sound file or a bundle is the song that it is in its folder."""
+    bundle(tmp_path, "one")
+    bundle(tmp_path, "two")
+    tone(tmp_path / "x.wav")
+    one, _, other = find(tmp_path)
+    assert find(tmp_path / "one.song") == find(tmp_path / "one.flac") == (one,)
+    assert find(tmp_path / "x.wav") == (other,)
+
+
 @pytest.mark.parametrize("text", ["", "audio = 3\nreference = 4\nidx = 5\n", "no toml ["])
 def test_damaged_bundles(tmp_path: Path, text: str) -> None:
     """A bundle without sense is a problem of its song alone."""
@@ -114,7 +124,7 @@ def test_tables(tmp_path: Path) -> None:
         ("x.jsonl", "[]", "expected texts"),
         ("x.jsonl", '{"audio": 3}', "expected texts"),
         ("x.jsonl", '{"audio": "a.wav"}\n{"audio": "b/a.wav"}', "two songs are called 'a'"),
-        ("x.txt", "hello", "no folder or table"),
+        ("x.txt", "hello", "no song, folder or table"),
     ],
 )
 def test_tables_that_are_none(tmp_path: Path, name: str, text: str, words: str) -> None:
