@@ -57,7 +57,7 @@ class MCC:
         return ratio(songs)
 
     def parts(self, songs: Sequence[Measured]) -> dict[str, Any]:
-        """Chance level, lowest and highest, and by how many songs beat their own chance level."""
+        """Chance level, lowest and highest."""
         every = sorted(song.amount for song in songs)
         return {"shuffled": shuffled(songs), "lowest": every[0], "highest": every[-1]}
 

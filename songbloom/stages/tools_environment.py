@@ -54,7 +54,7 @@ class ToolKind:
 
 TOOLS: Mapping[str, ToolKind] = {
     "muq": ToolKind(
-        "tokenize: embeddings that sketch tokens are made of",
+        "tokenize: embeddings that sketch tokens are made of; evaluate: MCC and FAD",
         ("muq",),
         "code MIT; MuQ's weights CC BY-NC 4.0, no commercial use",
     ),
