@@ -18,8 +18,10 @@ def verify(path: Path) -> dict[str, Any]:
     """JSON: the file, its loudness, watermark, C2PA manifest, tags, and `problems`.
 
     A problem is a contradiction: a watermark that is declared and not found or found and not
-    declared, a manifest that does not fit the file. `SongBloomError` for what is no sound.
+    declared, a manifest that does not fit the file. `SongBloomError` for what is no sound,
+    `MissingAssetError` without mutagen.
     """
+    tags.require()
     path = Path(path)
     with sound.stream(path) as header:
         rate = header.sample_rate

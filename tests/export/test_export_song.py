@@ -1,6 +1,7 @@
 """Exported songs: as loud as asked for, the same bytes, tagged, signed; and what `verify` says."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from export.songs import LINES, make_certificate, make_song, sung
 
 from songbloom import audio, loudness
-from songbloom.errors import SongBloomError, UsageError
+from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.export.song import FORMATS, ExportOptions, export_song
 from songbloom.export.verify import verify
 from songbloom.files import sha256
@@ -21,8 +22,8 @@ from songbloom.units import SAMPLE_RATE
 
 @pytest.fixture(scope="module")
 def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of four seconds; tests that write beside it take a copy."""
-    return make_song(tmp_path_factory.mktemp("song"), sung(4))
+    """A bundle of 2.5 seconds; tests that write beside it take a copy."""
+    return make_song(tmp_path_factory.mktemp("song"), sung(2.5))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -74,7 +75,7 @@ def test_mono_at_another_rate_from_a_bare_file(tmp_path: Path) -> None:
 def test_watermark_is_declared(tmp_path: Path) -> None:
     """The watermark is off unless asked for, then in the file, its tags and song.toml; a file that
     declares it without having it, or has it without declaring it, is a problem."""
-    song = make_song(tmp_path, sung(9))
+    song = make_song(tmp_path, sung(7))
     plain = export_song(song, tmp_path / "plain.flac", ExportOptions())
     assert (
         plain["watermark"] is None
@@ -187,6 +188,23 @@ def test_a_song_too_peaky_for_its_loudness(tmp_path: Path) -> None:
     made = export_song(tmp_path / "x.wav", tmp_path / "y.wav", ExportOptions(loudness=-8.0))
     assert "no peak is lowered by more" in made["warnings"][0] and made["lufs"] < -9
     assert made["true_peak_dbtp"] <= -0.98
+
+
+def test_without_the_extra(song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without c2pa-python songs are exported and verified, and no manifest is looked for; without
+    mutagen both name the extra."""
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    export_song(song, tmp_path / "a.flac", ExportOptions())
+    seen = verify(tmp_path / "a.flac")
+    assert seen["c2pa"].startswith("not looked for") and seen["problems"] == []
+    wish = ExportOptions(c2pa=(tmp_path / "cert.pem", tmp_path / "key.pem"))
+    with pytest.raises(MissingAssetError, match="c2pa-python") as refused:
+        export_song(song, tmp_path / "b.flac", wish)
+    assert "songbloom[export]" in refused.value.hint
+    monkeypatch.setitem(sys.modules, "mutagen", None)
+    for run in (lambda: verify(tmp_path / "a.flac"), lambda: export_song(song, None, wish)):
+        with pytest.raises(MissingAssetError, match="mutagen"):
+            run()
 
 
 @pytest.mark.parametrize(
