@@ -61,7 +61,7 @@ def test_peaks_are_never_crushed() -> None:
     """Where more than 6 dB would have to go, the song stays softer than asked for."""
     song = swell(60.0)
     made = limiter.master(song, SAMPLE_RATE, target=-8.0, ceiling=-1.0)
-    assert made.limited_db == pytest.approx(limiter.MOST_LIMITED, abs=0.1)
+    assert made.limited_db == pytest.approx(6.0, abs=0.1)
     assert loudness.integrated(made.apply(song), SAMPLE_RATE) < -9
 
 
