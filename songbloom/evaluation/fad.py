@@ -32,6 +32,7 @@ from songbloom.evaluation.items import Item
 from songbloom.evaluation.metric import Measured
 from songbloom.files import sha256
 from songbloom.stages.sources import SOUND_SUFFIXES
+from songbloom.stages.stage import digest
 
 REFERENCES = "references"
 SEED = 0  # of the samples that `infinity` is fitted to
@@ -59,7 +60,8 @@ class FAD:
         """That of the embeddings, and what the songs are held against."""
         against: Any = REFERENCES
         if self.folder is not None:
-            against = {"files": len(self._files), "sha256": sorted(map(sha256, self._files))}
+            contents = digest(sorted(map(sha256, self._files)))
+            against = {"files": len(self._files), "sha256": contents}
         return {**self.embeddings.identity, "against": against, "infinity_seed": SEED}
 
     def measure(self, item: Item) -> Measured:
