@@ -72,7 +72,7 @@ def test_endless_words_do_not_hang():
     for letters in ("x", "'", "1", "é", "한", "~"):
         phonemes(letters * (100_000 // len(letters)))
     phonemes("爱你一万年" * 100)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 100  # seconds, or minutes if it hangs
 
 
 def test_import_is_light():
