@@ -40,7 +40,7 @@ def voice(pattern: list[tuple[float, float]]) -> np.ndarray:
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.1]), st.floats(0.1, 40)), max_size=8))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_stretches_hold_all_that_is_sung(pattern: list[tuple[float, float]]) -> None:
     """In order, none longer than Whisper hears, no sung block outside, nothing of silence alone."""
     samples = voice(pattern)

@@ -51,7 +51,7 @@ def swapped(spans: list[Span], one: int, other: int) -> list[Span]:
 
 
 @given(SPANS, st.data())
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_right_order_scores_nothing_however_long(spans: list[Span], data: st.DataObject) -> None:
     """The sections asked for, each of any length: no error."""
     lengths = data.draw(st.lists(st.floats(3, 30), min_size=len(spans), max_size=len(spans)))
@@ -84,7 +84,7 @@ def test_a_section_left_out_or_put_in_costs_its_duration() -> None:
 
 
 @given(SPANS, SPANS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_errors_are_a_share_of_the_song(asked: list[Span], heard: list[Span]) -> None:
     """0 to the whole song, whatever is compared; both ways of telling where add up to it."""
     errors = align(asked, heard)

@@ -304,7 +304,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROWS)
 def test_fix_is_idempotent_and_never_makes_worse(rows):
     """Whatever is pasted: findings, no traceback; mended once is mended; never more to say."""
@@ -316,7 +316,7 @@ def test_fix_is_idempotent_and_never_makes_worse(rows):
     assert all(found.rule in RULES for found in before + after)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ROWS)
 def test_fixed_plain_text_is_clean(rows):
     """In plain text all can be mended but letters of a language the front end lacks."""

@@ -172,9 +172,8 @@ def test_a_hang_is_ended_with_its_children(fakes: Path) -> None:
         started = time.monotonic()
         with pytest.raises(ToolError, match=r"took more than 5 s.*at sleep") as caught:
             tool.call("sleep", {"seconds": 60})
-        assert (
-            caught.value.kind == "timeout" and time.monotonic() - started < 50
-        )  # the call would take 60
+        assert caught.value.kind == "timeout"
+        assert time.monotonic() - started < 50  # the call itself takes 60
         wait_until_gone(worker, child)
         assert tool.call("echo", {})["calls"] == 1
 
