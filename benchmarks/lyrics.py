@@ -77,16 +77,16 @@ def difference(
     return {"in": text, "differences": parts}
 
 
-def strings_a_minute(count: int) -> dict[str, int]:
+def strings_a_minute(count: int, frontend: str) -> dict[str, int]:
     """Strings never seen before: nothing but words can come from a cache, and few of these do."""
-    from songbloom.lyrics.release import phonemes
+    from songbloom.lyrics.frontends import phonemes
 
     rates = {}
     for name, texts in unseen(count).items():
-        phonemes(texts[0])  # the tables
+        phonemes(texts[0], frontend)  # the tables
         start = time.process_time()
         for text in texts[1:]:
-            phonemes(text)
+            phonemes(text, frontend)
         rates[name] = round(60 * (count - 1) / (time.process_time() - start))
     return rates
 
@@ -160,7 +160,9 @@ def main() -> None:
     result = {
         "agreement": figures,
         "disagreements": differences,
-        "strings_a_minute": strings_a_minute(options.strings),
+        "strings_a_minute": {
+            name: strings_a_minute(options.strings, name) for name in ("release", "v1")
+        },
         "seconds": start_up(),
     }
     print(json.dumps(result, indent=2, ensure_ascii=False))

@@ -14,8 +14,9 @@ import soxr
 from songbloom.errors import SongBloomError
 from songbloom.units import Hz, Seconds
 
-FORMATS = ("flac", "wav", "mp3", "ogg")  # what `save` writes, by file suffix
+FORMATS = ("flac", "wav", "mp3", "ogg")  # of songs as they are made, by file suffix
 _SUBTYPES = {"flac": "PCM_24", "wav": "PCM_24", "mp3": "MPEG_LAYER_III", "ogg": "VORBIS"}
+_SUBTYPES["opus"] = "OPUS"  # of exported songs
 MAX_DURATION: Seconds = 4 * 3600.0  # refuse to hold more than this in memory
 _OGG_BLOCK = 1 << 16  # libsndfile's Vorbis encoder overflows its stack on very long single writes
 
@@ -102,16 +103,19 @@ def to_stereo(audio: np.ndarray) -> np.ndarray:
     return np.repeat(audio, 2, axis=0) if audio.shape[0] == 1 else audio[:2]
 
 
-def save(path: Path, audio: np.ndarray, sample_rate: Hz) -> None:
+def save(
+    path: Path, audio: np.ndarray, sample_rate: Hz, *, compression: float | None = None
+) -> None:
     """Write float32 `[channels, samples]` in the format that `path`'s suffix names.
 
-    Samples beyond +-1 are clipped. The same samples give the same bytes: OGG pages get a fixed
-    stream serial number in place of libsndfile's random one.
+    Samples beyond +-1 are clipped. `compression` of MP3, OGG and Opus is from 0 (largest) to 1;
+    None is libsndfile's own. The same samples give the same bytes: OGG pages get a fixed stream
+    serial number in place of libsndfile's random one.
     """
     kind = Path(path).suffix.lstrip(".").lower()
-    if kind not in FORMATS:
+    if kind not in _SUBTYPES:
         raise SongBloomError(
-            f"{path}: cannot write '.{kind}' files; expected one of {', '.join(FORMATS)}",
+            f"{path}: cannot write '.{kind}' files; expected one of {', '.join(_SUBTYPES)}",
             "Choose one with --format.",
         )
     samples = np.clip(audio.T, -1.0, 1.0)
@@ -122,13 +126,14 @@ def save(path: Path, audio: np.ndarray, sample_rate: Hz) -> None:
             sample_rate,
             audio.shape[0],
             subtype=_SUBTYPES[kind],
-            format=kind.upper(),
+            format="OGG" if kind == "opus" else kind.upper(),
+            compression_level=compression,
         ) as sink:
             for begin in range(0, len(samples), _OGG_BLOCK):
                 sink.write(samples[begin : begin + _OGG_BLOCK])
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise OSError(None, str(error), str(path)) from error
-    if kind == "ogg":
+    if kind in ("ogg", "opus"):
         _fix_ogg_serial(Path(path))
 
 

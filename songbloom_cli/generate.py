@@ -1,6 +1,7 @@
 """`songbloom generate`, `rerender`, `lrc`: songs, and what lies beside them."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -89,6 +90,32 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    best_of: Annotated[
+        int | None,
+        typer.Option(
+            "--best-of",
+            metavar="N",
+            help="Sing every song N times, score all and keep the best as NAME; all of them stay "
+            "in OUT/candidates.",
+            show_default=False,
+        ),
+    ] = None,
+    select: Annotated[
+        str,
+        typer.Option(
+            "--select",
+            metavar="A,B",
+            help="Metrics that --best-of chooses by: the best mean rank, then the first of them.",
+        ),
+    ] = "per,mcc",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            metavar="NAME|FILE",
+            help="Which protocol of `songbloom evaluate` says how those metrics measure.",
+        ),
+    ] = "offline",
     config: options.ConfigOption = None,
     as_json: options.JsonOption = False,
     dry_run: options.DryRunOption = False,
@@ -113,21 +140,38 @@ def generate(
     del values["model"]
     wanted = GenerateOptions(**values, lexicon=lexicon, language=language)
     target = out or Path(".")
+    plan: Callable[..., Any] = song.plan
+    make: Callable[..., Any] = song.generate
+    if best_of is not None:
+        plan, make = _best_of(best_of, select, protocol)
     if dry_run:
-        plan = song.plan(requests, model_path, target, wanted)
+        planned = plan(requests, model_path, target, wanted)
         if as_json:
-            output.result_json(plan)
+            output.result_json(planned)
             return
-        for message in plan.pop("warnings"):
+        for message in planned.pop("warnings"):
             output.warning(message)
-        output.result(output.tree(plan))
+        output.result(output.tree(planned))
         return
     alone = len(requests) * settings.n_samples == 1
     with output.progress(enabled=not as_json) as bar:
         show = output.event if as_json else _shown(bar)
-        song.generate(
-            requests, model_path, target, wanted, _without_errors(show) if alone else show
-        )
+        make(requests, model_path, target, wanted, _without_errors(show) if alone else show)
+
+
+def _best_of(
+    count: int, select: str, protocol: str
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What plans and makes songs as the best of so many."""
+    from songbloom.evaluation import protocol as protocols
+    from songbloom.evaluation import selection
+    from songbloom.evaluation.candidates import Policy
+
+    policy = Policy(count, tuple(name.strip() for name in select.split(",") if name.strip()))
+    chosen: dict[str, Any] = {"policy": policy, "protocol": protocols.load(protocol)}
+    return functools.partial(selection.plan, **chosen), functools.partial(
+        selection.best_of, **chosen
+    )
 
 
 def _without_errors(show: _Show) -> _Show:
@@ -148,6 +192,10 @@ def _shown(bar: output.Progress) -> _Show:
                 event["seconds"],
                 event["of_seconds"],
             )
+        elif kind == "candidate":
+            output.note(f"{name}candidate {event['file']}")
+        elif kind == "score" and "done" in event:
+            bar.update(f"{event['id']}: {event['stage']}", event["done"], event["of"])
         elif kind == "warning":
             output.warning(f"{name}{event['message']}")
         elif kind == "error":
@@ -156,7 +204,8 @@ def _shown(bar: output.Progress) -> _Show:
             output.note(f"{name}is there already")
             output.result(event["file"])
         elif kind == "done":
-            output.note(f"{name}{event['seconds']:.1f} s of song, seed {event['seed']}")
+            chosen = f", {event['selection']['policy']}" if "selection" in event else ""
+            output.note(f"{name}{event['seconds']:.1f} s of song, seed {event['seed']}{chosen}")
             output.result(event["file"])
 
     return show

@@ -16,7 +16,12 @@ from songbloom_cli import (
     codebook,
     completion,
     doctor,
+    evalset,
+    evaluate,
+    export,
+    export_song,
     generate,
+    listen,
     lyrics,
     manifest,
     merge_lora,
@@ -54,10 +59,15 @@ for module in (
     models,
     train,
     merge_lora,
+    export,
+    export_song,
+    evaluate,
+    listen,
     synth,
     seedling,
     settings,
     doctor,
+    evalset,
     completion,
 ):
     module.register(app)
@@ -125,7 +135,8 @@ def _global_first(args: Sequence[str]) -> list[str]:
     """The same words with the flags that every command has moved before the command."""
     end = args.index("--") if "--" in args else len(args)
     moved = [arg for arg in args[:end] if arg in _ANYWHERE]
-    return moved + [arg for arg in args[:end] if arg not in _ANYWHERE] + list(args[end:])
+    words = [arg for arg in args[:end] if arg not in _ANYWHERE]
+    return moved + evaluate.complete(words + list(args[end:]))
 
 
 def _explain(error: Exception) -> int:

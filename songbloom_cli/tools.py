@@ -1,4 +1,4 @@
-"""`songbloom tools`: WhisperX, MuQ and stable-audio-tools in a Python environment of their own."""
+"""`songbloom tools`: WhisperX, MuQ and others in a Python environment of their own."""
 
 import dataclasses
 import os
@@ -34,7 +34,7 @@ _NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="NAME",
-        help="Tools: muq, whisperx, stable-audio-tools.",
+        help="Tools: muq, whisperx, stable-audio-tools, audiobox-aesthetics.",
         show_default=False,
         autocompletion=options.completing(_names),
     ),

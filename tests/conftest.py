@@ -1,15 +1,28 @@
-"""Fixtures: the miniature release, imported once; a nano model folder; reproducible threads."""
+"""Fixtures: the miniature release, imported once; a nano model folder; reproducible threads and
+examples."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+os.environ["OMP_NUM_THREADS"] = "1"  # commands in processes of their own: workers share the cores
+
+import hypothesis
 import pytest
 import torch
 from safetensors import safe_open
 
 # files of a minute and more: processes that share the tests begin with them, or one waits for them
-LONGEST = ("test_headline.py", "test_prepare.py", "test_bad_songs.py", "test_resume.py")
+LONGEST = ("test_runner.py", "test_prepare.py", "test_bad_songs.py", "test_resume.py")
 LONGEST += ("test_engines.py", "test_phases.py", "test_single.py", "test_project.py")
+# the same examples on every machine, however slow it is
+hypothesis.settings.register_profile(
+    "anywhere",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("anywhere")
 RELEASE_MINI = Path(__file__).parent / "data" / "release_mini"
 
 

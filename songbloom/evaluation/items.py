@@ -4,9 +4,12 @@
 |---|---|
 | a folder | every sound file in it; `NAME.song/` (ours), or `NAME.txt`, `.lrc` and the like |
 | a `.csv` or `.jsonl` | a row: `audio`, and if it has them `name`, `lyrics`, `reference` |
+| a sound file or `NAME.song` | that one, with what a folder would give it |
 
-In a folder the style clip of `NAME.flac` is `NAME.reference.wav` or `references/NAME.wav` (any
-suffix), or for a song of ours the clip that it recorded, found by name there. In a table `lyrics`
+A song is called as its file; one of ours as the line of the batch that asked for it (`idx`), if no
+other song here did, so that songs of other systems pair up with it. In a folder the style clip of
+NAME is `NAME.reference.wav` or `references/NAME.wav` (any suffix; `NAME.reference.txt` is a style
+in words), or for a song of ours the clip that it recorded, found by name there. In a table `lyrics`
 are a text file or the lyrics themselves; paths are relative to the table.
 
 What is wrong with one song is a problem of that song, told when it is measured. Free of torch.
@@ -15,6 +18,7 @@ What is wrong with one song is a problem of that song, told when it is measured.
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +65,7 @@ class Item:
 def find(
     path: Path, *, references: Path | None = None, limit: int | None = None
 ) -> tuple[Item, ...]:
-    """The songs of a folder or a table, in order of their names; the first `limit` of them.
+    """The songs of a folder, a table or one file, in order of their names; the first `limit`.
 
     `references` is looked for clips in place of the folder `references`. `SongBloomError` for a
     path that is neither, one without songs, a name used twice, and a row that is wrong.
@@ -69,14 +73,19 @@ def find(
     path = Path(path)
     if references is not None and not references.is_dir():
         raise SongBloomError(f"{references}: is no folder", "Name the folder of reference clips.")
-    if path.is_dir():
+    found: Iterable[Item]
+    if is_song(path):
+        beside = _Folder(path.parent, references or path.parent / REFERENCES)
+        found = [item for item in beside.items() if path in (item.audio, item.bundle)]
+    elif path.is_dir():
         found = _Folder(path, references or path / REFERENCES).items()
     elif path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
         found = (_from_row(row, where, path.parent) for where, row in _rows(path))
     else:
+        what = "is no song, folder or table" if path.exists() else "is not there"
         raise SongBloomError(
-            f"{path}: {'is no folder or table' if path.exists() else 'is not there'}; expected a "
-            "folder of songs with their lyrics, or a .csv or .jsonl table",
+            f"{path}: {what}; expected a folder of songs with their lyrics, one song, or a .csv "
+            "or .jsonl table",
             "For example: songbloom evaluate ./out",
         )
     items = sorted(found, key=lambda item: item.name)
@@ -88,6 +97,11 @@ def find(
         )
     _check_names(items, path)
     return tuple(items[:limit])
+
+
+def is_song(path: Path) -> bool:
+    """Whether a path is one song: a sound file or a bundle NAME.song."""
+    return _is_sound(path) or (path.suffix == BUNDLE_SUFFIX and path.is_dir())
 
 
 def check_sound(path: Path) -> Seconds:
@@ -120,7 +134,9 @@ class _Folder:
         self.folder = folder
         self.bundles = {x.stem: x for x in entries if x.suffix == BUNDLE_SUFFIX and x.is_dir()}
         sounds = [x for x in entries if _is_sound(x)]
-        self.clips = {x.stem[: -len(_MARK)]: x for x in sounds if x.stem.endswith(_MARK)}
+        marked = [x for x in entries if x.stem.endswith(_MARK)]
+        clips = [x for x in marked if _is_sound(x) or x.suffix.lower() == ".txt"]
+        self.clips = {x.stem[: -len(_MARK)]: x for x in clips}
         self.sounds = [x for x in sounds if not x.stem.endswith(_MARK)]
         self.texts = {x.name: x for x in entries if x.suffix.lower() in _TEXT_SUFFIXES}
         kept = sorted(references.iterdir()) if references.is_dir() else []
@@ -130,23 +146,26 @@ class _Folder:
     def items(self) -> Iterator[Item]:
         """Every song: of ours its bundle's, then all other sound files that are no clip."""
         described = {name: _read_bundle(bundle) for name, bundle in self.bundles.items()}
+        asked = Counter(str(song.get("idx")) for song in described.values())
         taken = set()
         for name, song in described.items():
-            item = self._ours(name, song)
-            taken |= {item.audio.name, str(song.get("reference", {}).get("file"))}
+            alone = asked[str(song.get("idx"))] == 1 and isinstance(song.get("idx"), str)
+            item = self._ours(name, song, song["idx"] if alone else name)
+            taken |= {item.audio.name, str(_told(song, "reference").get("file"))}
             yield item
         for path in self.sounds:
             if path.name not in taken:
                 yield self._pair(path)
 
-    def _ours(self, name: str, song: Mapping[str, Any]) -> Item:
-        recorded = song.get("audio", {}).get("file")
-        fallback = next((x for x in self.sounds if x.stem == name), self.folder / f"{name}.flac")
-        audio = self.folder / recorded if isinstance(recorded, str) else fallback
+    def _ours(self, name: str, song: Mapping[str, Any], title: str) -> Item:
+        audio = self.folder / str(_told(song, "audio").get("file"))
+        if not _is_sound(audio):
+            stems = {x.stem: x for x in self.sounds}
+            audio = stems.get(name, self.folder / f"{name}.flac")
         problems = {} if song else {"audio": f"{name}{BUNDLE_SUFFIX}/song.toml cannot be read"}
         lyrics = _read_text(self.bundles[name] / "lyrics.txt", problems)
-        clip = self._clip(name) or self._recorded_clip(song, problems)
-        return Item(id_part(name), audio, lyrics, clip, self.bundles[name], problems)
+        clip = self._clip(title) or self._clip(name) or self._recorded_clip(song, problems)
+        return Item(id_part(title), audio, lyrics, clip, self.bundles[name], problems)
 
     def _pair(self, path: Path) -> Item:
         problems: dict[str, str] = {}
@@ -160,7 +179,7 @@ class _Folder:
 
     def _recorded_clip(self, song: Mapping[str, Any], problems: dict[str, str]) -> Path | None:
         """The clip that a song of ours was made from, if it is at hand and still the same."""
-        recorded = song.get("reference", {})
+        recorded = _told(song, "reference")
         name = str(recorded.get("file"))
         beside = self.folder / name
         clip = self.references.get(name) or (beside if _is_sound(beside) else None)
@@ -184,6 +203,11 @@ def _read_bundle(bundle: Path) -> dict[str, Any]:
         return loads((bundle / "song.toml").read_text("utf-8"))
     except (OSError, ValueError, TOMLDecodeError):
         return {}
+
+
+def _told(song: Mapping[str, Any], table: str) -> Mapping[str, Any]:
+    found = song.get(table)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _read_text(path: Path, problems: dict[str, str]) -> str | None:

@@ -19,10 +19,10 @@ from songbloom.evaluation.items import Item
 class Measured:
     """What a metric found in one song.
 
-    The value of a set of songs is `sum(amount) / sum(weight)` unless the metric combines them
-    otherwise; a weight of 0 says that there is nothing to count (lyrics without words). `details`
-    are JSON with finite numbers of at most six decimals, times in seconds. `arrays` are kept beside
-    them, for metrics that compare sets of songs (embeddings `[n, d]`).
+    The value of a set of songs is `sum(amount) / sum(weight)`, but for corpus metrics; a weight of
+    0 says that there is nothing to count (lyrics without words). `details` are JSON with finite
+    numbers of at most six decimals, times in seconds. `arrays` are kept beside them, for metrics
+    that compare sets of songs (embeddings `[n, d]`).
     """
 
     amount: float
@@ -34,9 +34,11 @@ class Measured:
 class Metric(Protocol):
     """A metric ready for one song after another.
 
-    `needs` is of "lyrics", "reference" and "bundle". The value of a `corpus` metric exists for a
-    set of songs only. `better` is None where neither direction is. What `measure` returns depends
-    on the item and the identity alone: not on songs before it, the number of workers, or paths.
+    `needs` is of "lyrics" and "reference", without which a song fails, and "bundle", which the
+    result follows from where there is one. The value of a `corpus` metric exists for a set of
+    songs only; of the others `combine` is `ratio`, times 100 where the unit is "%". `better` is
+    None where neither direction is. What `measure` returns depends on the item and the identity
+    alone: not on songs before it, the number of workers, or paths.
     """
 
     name: str

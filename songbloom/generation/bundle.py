@@ -4,6 +4,7 @@ NAME.song/song.toml            every parameter, seed, version and hash
 NAME.song/lyrics.txt           the lyrics as given
 NAME.song/arrays.safetensors   sketch_tokens [T] int64, latents [T, C] float32
 NAME.song/timeline.json        sections and lines with times
+NAME.song/speed.json           how fast it was made: no part of the song, and never twice the same
 """
 
 import json
@@ -62,6 +63,7 @@ def write_bundle(
     sketch: Tensor,
     latents: Tensor,
     timeline: Mapping[str, Any],
+    speed: Mapping[str, Any],
 ) -> None:
     """Write a bundle beside its place and rename it there, replacing an older one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +74,9 @@ def write_bundle(
         (temporary / "lyrics.txt").write_bytes(lyrics.encode("utf-8"))
         arrays = {"sketch_tokens": sketch.contiguous(), "latents": latents.contiguous()}
         save_file(arrays, temporary / "arrays.safetensors")
-        text = json.dumps(timeline, indent=1, ensure_ascii=False) + "\n"
-        (temporary / "timeline.json").write_text(text, encoding="utf-8")
+        for name, data in (("timeline.json", timeline), ("speed.json", speed)):
+            text = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+            (temporary / name).write_text(text, encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(temporary, folder)

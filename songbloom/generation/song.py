@@ -32,7 +32,7 @@ from songbloom.generation.options import GenerateOptions
 from songbloom.generation.timeline import timeline
 from songbloom.hub import lyric_limits
 from songbloom.lyrics import frontends, lint
-from songbloom.model.checkpoint import Model, load_model, read_info
+from songbloom.model.checkpoint import Model, load_model, read_info, weights_hash
 from songbloom.model.conditioning import Conditions, LyricIds
 from songbloom.model.config import ModelConfig, SamplingConfig
 from songbloom.requests import Request
@@ -210,7 +210,7 @@ class _Maker:
                 yield item, error
         if not ready:
             return
-        songs = [_Song(item, self.model) for item, _, _ in ready]
+        songs = [_Song(item, self.model, len(ready)) for item, _, _ in ready]
         for song in songs:
             self.on_event({"event": "start", "idx": song.item.request.idx})
         self._sing(songs, [c for _, c, _ in ready], [d for _, _, d in ready])
@@ -261,6 +261,7 @@ class _Maker:
                 sketch=sketch,
                 latents=torch.cat(song.latents),
                 timeline=times,
+                speed=self._speed(song),
             )
         row = self._row(item, described, skipped=False)
         self.on_event({"event": "done", "idx": item.request.idx, **row})
@@ -290,7 +291,7 @@ class _Maker:
             "sampling": dataclasses.asdict(self.sampling),
             "model": {
                 "name": self.info["name"],
-                "sha256": hashes["model.safetensors"],
+                "sha256": weights_hash(self.info),
                 "vae_sha256": hashes["vae.safetensors"],
                 "codebook_sha256": str(self.info.get("codebook_hash", "unknown")),
                 "frontend": self.config.frontend,
@@ -305,6 +306,18 @@ class _Maker:
                 "dtype": self.options.dtype,
                 "threads": torch.get_num_threads(),
             },
+        }
+
+    def _speed(self, song: "_Song") -> dict[str, Any]:
+        """speed.json: seconds of work from inputs that are ready to the last sample."""
+        return {
+            "song_seconds": song.seconds,
+            "work_seconds": round(song.work, 3),
+            "first_audio_seconds": round(song.first_audio or song.work, 3),
+            "songs_together": song.together,
+            "device": self.model.songbloom.sketch_lm.bos.device.type,
+            "dtype": self.options.dtype,
+            "threads": torch.get_num_threads(),
         }
 
     def _row(self, item: Item, song: dict[str, Any], *, skipped: bool) -> dict[str, Any]:
@@ -408,27 +421,32 @@ class _Maker:
 
 
 class _Song:
-    """One song as it grows."""
+    """One song as it grows, made together with others."""
 
-    def __init__(self, item: Item, model: Model) -> None:
-        self.item = item
+    def __init__(self, item: Item, model: Model, together: int) -> None:
+        self.item, self.together = item, together
         self.nothing = torch.zeros(model.config.patch_size, model.config.latent_dim)
         self.decoder = StreamingDecoder(model.vae)
         self.sketch: list[Tensor] = []
         self.latents: list[Tensor] = []
         self.chunks: list[Tensor] = []
         self.started_at = time.monotonic()
+        self.first_audio: Seconds | None = None
+        self.work: Seconds = 0.0
 
     def add(self, sketch: Tensor, latents: Tensor) -> None:
         self.sketch.append(sketch)
         self.latents.append(latents)
         self.chunks += self.decoder.push(latents)
+        if self.chunks and self.first_audio is None:
+            self.first_audio = self.elapsed
 
     def finish(self) -> np.ndarray:
         """The whole song, `[2, n]`; one that ended at once is a patch of zeros, as released."""
         if not self.latents:
             self.add(torch.empty(0, dtype=torch.int64), self.nothing)
         self.chunks += self.decoder.flush()
+        self.work = self.elapsed
         return torch.cat(self.chunks, dim=1).numpy()
 
     @property

@@ -1,7 +1,7 @@
 """A model on disk: a folder of safetensors and one `model.json` that says what they are.
 
     model.json           name, sizes, sampling defaults, VAE, licence, sha256 of the rest
-    model.safetensors    `SongBloom`'s weights
+    model.safetensors    `SongBloom`'s weights; or shards of it and model.safetensors.index.json
     vae.safetensors      the VAE's weights
     vocabulary.json      the lyric symbols, in order
     sketch.safetensors   the sketch codec's weights, where the model has one
@@ -27,11 +27,15 @@ from songbloom.files import atomic_path, sha256, write_text
 from songbloom.lyrics import frontends
 from songbloom.lyrics.vocabulary import Vocabulary
 from songbloom.model.config import ModelConfig
+from songbloom.model.int8 import INT8, is_scale, use_int8
 from songbloom.model.seedling_vae import SeedlingVAE, SeedlingVAEConfig
 from songbloom.model.songbloom import SongBloom
 from songbloom.model.vae import OobleckConfig, OobleckVAE
 
 FORMAT_VERSION = 1
+WEIGHTS = "model.safetensors"
+INDEX_SUFFIX = ".index.json"
+_DERIVED = ("format", "kind", "parameters", "config", "vae", "sha256")  # save_model writes these
 _REQUIRED = ("name", "parameters", "config", "vae", "sha256")
 VAE = OobleckVAE | SeedlingVAE
 VAE_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
@@ -55,6 +59,20 @@ class Model:
     def name(self) -> str:
         """The name the model calls itself."""
         return str(self.info["name"])
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a model folder is written from; `codec` is a model folder whose sketch codec it gets."""
+
+    info: Mapping[str, Any]
+    config: ModelConfig
+    vocabulary: Vocabulary
+    songbloom: Mapping[str, Tensor]
+    vae: Mapping[str, Tensor]
+    vae_info: Mapping[str, Any]
+    notice: str = ""
+    codec: Path | None = None
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -95,12 +113,46 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype = torch
     frontends.check_vocabulary(vocabulary, config.frontend, str(folder / "vocabulary.json"))
     with torch.device("meta"):
         songbloom = SongBloom(config)
+        if quantisation(info):
+            use_int8(songbloom)
     vae = build_vae(info["vae"])
-    load_weights(songbloom, load_tensors(folder / "model.safetensors"), folder, dtype)
+    load_weights(songbloom, load_tensors(folder / WEIGHTS), folder, dtype)
     load_weights(vae, load_tensors(folder / "vae.safetensors"), folder, torch.float32)
     songbloom.to(device).eval().requires_grad_(False)
     vae.to(device).eval().requires_grad_(False)
     return Model(folder, info, config, vocabulary, songbloom, vae)
+
+
+def read_contents(folder: Path) -> Contents:
+    """A model folder's contents as they are stored; every file's hash is checked first.
+
+    `info` is without what `save_model` adds by itself. `SongBloomError` as from `load_model`.
+    """
+    folder = Path(folder)
+    info = read_info(folder)
+    verify(folder, info)
+    notice = folder / "NOTICE.txt"
+    return Contents(
+        info={key: value for key, value in info.items() if key not in _DERIVED},
+        config=ModelConfig.from_dict(info["config"], str(folder / "model.json")),
+        vocabulary=Vocabulary(tuple(json.loads((folder / "vocabulary.json").read_text("utf-8")))),
+        songbloom=load_tensors(folder / WEIGHTS),
+        vae=load_tensors(folder / "vae.safetensors"),
+        vae_info=info["vae"],
+        notice=notice.read_text("utf-8") if notice.exists() else "",
+        codec=folder,
+    )
+
+
+def write_contents(
+    folder: Path, contents: Contents, *, shard_bytes: int | None = None
+) -> dict[str, Any]:
+    """`save_model` of contents, after the sketch codec's files; returns `model.json`."""
+    if contents.codec is not None:
+        copy_sketch_codec(contents.codec, folder)
+    parts = {f.name: getattr(contents, f.name) for f in dataclasses.fields(contents)}
+    del parts["codec"]
+    return save_model(folder, **parts, shard_bytes=shard_bytes)
 
 
 def save_model(
@@ -113,25 +165,27 @@ def save_model(
     vae: Mapping[str, Tensor],
     vae_info: Mapping[str, Any],
     notice: str = "",
+    shard_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Write a model folder; `model.json` comes last, so that a folder is whole or not a model.
 
-    Returns what it wrote into `model.json`.
+    Weights of more than `shard_bytes` go into shards of at most that (a larger tensor is one of its
+    own). Returns what it wrote into `model.json`.
     """
     folder = Path(folder)
-    save_tensors(folder / "model.safetensors", songbloom)
+    weights = save_shards(folder / WEIGHTS, songbloom, shard_bytes)
     save_tensors(folder / "vae.safetensors", vae)
     write_text(folder / "vocabulary.json", json.dumps(vocabulary.symbols, ensure_ascii=False))
     if notice:
         write_text(folder / "NOTICE.txt", notice)
-    files = ["model.safetensors", "vae.safetensors", "vocabulary.json"]
+    files = [*weights, "vae.safetensors", "vocabulary.json"]
     for optional in ("NOTICE.txt", "sketch.safetensors", "sketch.json"):
         files += [optional] if (folder / optional).exists() else []
     described = {
         "format": FORMAT_VERSION,
         "kind": "songbloom",
         **info,
-        "parameters": sum(t.numel() for t in songbloom.values()),
+        "parameters": sum(t.numel() for name, t in songbloom.items() if not is_scale(name)),
         "config": config.to_dict(),
         "vae": dict(vae_info),
         "sha256": {name: sha256(folder / name) for name in files},
@@ -151,6 +205,33 @@ def verify(folder: Path, info: Mapping[str, Any]) -> None:
                 f"{path}: truncated or altered (its hash is not the one in model.json)",
                 "Fetch, import or export the model again.",
             )
+
+
+def weights_hash(info: Mapping[str, Any]) -> str:
+    """What tells a model's weights from all others: the sha256 of their file, or of their index,
+    which holds those of the shards."""
+    hashes = info["sha256"]
+    return str(hashes[WEIGHTS] if WEIGHTS in hashes else hashes[WEIGHTS + INDEX_SUFFIX])
+
+
+def quantisation(info: Mapping[str, Any]) -> str | None:
+    """How a model's weights are quantised: "int8", or None. `SongBloomError` for another way."""
+    kind = info.get("quantisation", {}).get("kind")
+    if kind not in (None, INT8):
+        raise SongBloomError(
+            f"model.json: weights quantised as {kind}, which this version does not know",
+            "Update songbloom, or fetch the model again.",
+        )
+    return None if kind is None else str(kind)
+
+
+def check_whole_weights(folder: Path, info: Mapping[str, Any], use: str) -> None:
+    """`SongBloomError` where the weights are quantised: they are for singing, not for `use`."""
+    if kind := quantisation(info):
+        raise SongBloomError(
+            f"{folder}: its weights are quantised ({kind}), which is of no use to {use}",
+            "Name the model that it was made of.",
+        )
 
 
 def copy_sketch_codec(source: Path, target: Path) -> None:
@@ -181,10 +262,19 @@ def describe_vae(vae: VAE) -> dict[str, Any]:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file. `SongBloomError` when it is missing, truncated or something else."""
+    """Read a safetensors file, or the shards that the index beside it lists.
+
+    `SongBloomError` when it is missing, truncated or something else.
+    """
+    index = path.with_name(path.name + INDEX_SUFFIX)
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
+        if path.exists() or not index.exists():
+            return load_file(path)
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        return {
+            k: v for name in names for k, v in load_file(path.with_name(Path(name).name)).items()
+        }
+    except (OSError, SafetensorError, ValueError, KeyError, AttributeError) as error:
         raise SongBloomError(
             f"{path}: not a readable safetensors file ({error})", "Fetch the file again."
         ) from error
@@ -224,3 +314,33 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file, atomically; the same tensors give the same bytes."""
     with atomic_path(path) as temporary:
         save_file({k: v.contiguous() for k, v in sorted(tensors.items())}, temporary)
+
+
+def save_shards(path: Path, tensors: Mapping[str, Tensor], most: int | None) -> list[str]:
+    """Write tensors into `path`, or where they take more than `most` bytes, into shards of at most
+    that with the hubs' index beside them; the names of the files written."""
+    shards: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in sorted(tensors.items()):
+        if most is not None and filled + tensor.nbytes > most and shards[-1]:
+            shards.append({})
+            filled = 0
+        shards[-1][name] = tensor
+        filled += tensor.nbytes
+    if len(shards) == 1:
+        save_tensors(path, tensors)
+        return [path.name]
+    names = [
+        f"{path.stem}-{i:05d}-of-{len(shards):05d}{path.suffix}" for i in range(1, len(shards) + 1)
+    ]
+    for name, shard in zip(names, shards, strict=True):
+        save_tensors(path.with_name(name), shard)
+    index = {
+        "metadata": {
+            "total_size": sum(tensor.nbytes for tensor in tensors.values()),
+            "sha256": {name: sha256(path.with_name(name)) for name in names},
+        },
+        "weight_map": {k: name for name, shard in zip(names, shards, strict=True) for k in shard},
+    }
+    write_text(path.with_name(path.name + INDEX_SUFFIX), json.dumps(index, indent=1) + "\n")
+    return [*names, path.name + INDEX_SUFFIX]

@@ -6,6 +6,7 @@ they are read with torch's restricted unpickler, which makes tensors and runs no
 """
 
 import json
+import math
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -141,6 +142,67 @@ def import_release(
         "ignored_duplicates": len(duplicates),
         "licence": LICENCE,
         "sha256": info["sha256"],
+    }
+
+
+def released_tensors(
+    config: ModelConfig, model: Mapping[str, Tensor], vae: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The released state dict of our tensors: what `import_release` splits, put together again."""
+    dtype = model["sketch_lm.bos"].dtype
+    theirs = {key: torch.zeros(config.dim, dtype=dtype) for key in zero_keys(config)}
+    theirs[f"{_LYRICS}.blank_emb"] = torch.zeros(1, config.dim, dtype=dtype)
+    for ours, sources in release_keys(config).items():
+        parts = model[ours].chunk(len(sources))
+        theirs |= {source: part.clone() for source, part in zip(sources, parts, strict=True)}
+    return {
+        **{f"vae.vae.{key}": tensor for key, tensor in released_vae(vae).items()},
+        **{f"model.{key}": theirs[key] for key in sorted(theirs)},
+    }
+
+
+def released_vae(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The VAE's tensors by stable-audio-tools' keys: every kernel as direction and length.
+
+    The direction is the kernel itself, so that folding it again gives the same bits.
+    """
+    found: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        theirs = key.replace("coder.", "coder.layers.", 1)
+        if not key.endswith(".weight"):
+            found[theirs] = value
+            continue
+        ones = value.new_ones(len(value), *[1] * (value.dim() - 1))
+        _, length = torch._weight_norm_interface(value, ones, 0)  # as folding it will measure it
+        found[f"{theirs}_g"] = length.view_as(ones)
+        # A kernel of zeros has no direction: any will do.
+        found[f"{theirs}_v"] = torch.where(length.view_as(ones) == 0, ones, value)
+    return found
+
+
+def released_vae_config(config: OobleckConfig) -> dict[str, Any]:
+    """The .json of a VAE, as stable-audio-tools reads it and `vae_config` does."""
+    sizes = {
+        "channels": config.channels,
+        "c_mults": list(config.multipliers),
+        "strides": list(config.strides),
+        "use_snake": True,
+    }
+    own, hop = config.latent_dim, math.prod(config.strides)
+    encoder = {"in_channels": config.audio_channels, **sizes, "latent_dim": 2 * own}
+    decoder = {"out_channels": config.audio_channels, **sizes, "latent_dim": own}
+    return {
+        "model_type": "autoencoder",
+        "sample_rate": config.sample_rate,
+        "audio_channels": config.audio_channels,
+        "model": {
+            "encoder": {"type": "oobleck", "config": encoder},
+            "decoder": {"type": "oobleck", "config": {**decoder, "final_tanh": False}},
+            "bottleneck": {"type": "vae"},
+            "latent_dim": own,
+            "downsampling_ratio": hop,
+            "io_channels": config.audio_channels,
+        },
     }
 
 

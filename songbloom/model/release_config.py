@@ -16,9 +16,14 @@ import yaml
 from songbloom.errors import SongBloomError
 from songbloom.lyrics.vocabulary import Vocabulary
 from songbloom.model.config import ModelConfig, ObjectiveConfig, SamplingConfig
+from songbloom.units import SAMPLE_RATE
 
 Number = TypeVar("Number", int, float)
 
+# What the release calls the files that all its models share.
+VAE_CONFIG = "stable_audio_1920_vae.json"
+VAE_WEIGHTS = "autoencoder_music_dsp1920.ckpt"
+VOCABULARY = "vocab_g2p.yaml"
 _INNERMOST = re.compile(r"\$\{([^${}]*)\}")
 _EXTRA_SECONDS = 10.0  # the release's inference script adds these to the yaml's max_dur
 _ARITHMETIC: dict[type[ast.AST], Callable[..., Any]] = {
@@ -228,3 +233,96 @@ def _load_yaml(path: Path) -> Any:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         where = f"{path}:{line + 1}" if line is not None else str(path)
         raise SongBloomError(f"{where}: not readable as yaml", "Fetch the file again.") from error
+
+
+def release_tree(config: ModelConfig, name: str) -> dict[str, Any]:
+    """The released yaml's tree of a config, of files called as the release calls them.
+
+    What it cannot say is left out; reading it back with `model_config` shows what that was.
+    """
+    sampling, objective = config.sampling, config.objective
+    scales = [sampling.sketch_cfg_scale, sampling.latent_cfg_scale]
+    return {
+        "precision": "bf16-mixed",
+        "min_dur": 0,
+        "max_dur": _whole(sampling.max_duration - _EXTRA_SECONDS),
+        "sr": SAMPLE_RATE,
+        "pretrained_path": _in_folder(f"{name}.pt"),
+        "train_dataset": {"lyric_processor": "phoneme", "prompt_len": 10},
+        "vae": {
+            "vae_cfg": _in_folder(VAE_CONFIG),
+            "vae_ckpt": _in_folder(VAE_WEIGHTS),
+            "sr": "${sr}",
+        },
+        "model": {
+            "block_size": config.patch_size,
+            "latent_dim": config.latent_dim,
+            "dim": config.dim,
+            "num_heads": config.num_heads,
+            "lm_layers": config.ar_layers,
+            "diff_layers": config.dit_layers,
+            "num_pitch": config.sketch_vocab_size,
+            "time_cond_type": "prepend",
+            "timestep_features_dim": config.time_features_dim,
+            "diffusion_objective": "rectified_flow",
+            "timestep_sampler": "logit_normal",
+            "backend": "llama",
+            "rotary_base_val": _whole(config.ar_rope_base),
+            "init_std": config.init_std,
+            "h_dropout": objective.joint_mask_rate,
+            **({} if config.ffn_dim == 4 * config.dim else _hidden_scale(config)),
+            "condition_provider_cfg": {
+                "prompt_wav": {
+                    "type": "audio_tokenizer_wrapper",
+                    "output_dim": "${model.dim}",
+                    "audio_tokenizer": None,
+                    "max_len": config.reference_frames,
+                },
+                "lyrics": {
+                    "type": "phoneme_tokenizer",
+                    "output_dim": "${model.dim}",
+                    "vocab_list": f"${{load_yaml:{_in_folder(VOCABULARY)}}}",
+                    "max_len": config.lyric_length,
+                    "max_sentence_per_structure": config.max_sentences,
+                    "mode": "sum",
+                },
+            },
+            "cfg_dropout": objective.condition_dropout,
+            "attribute_dropout": {
+                "text": {"lyrics": 0.0},
+                "wav": {"prompt_wav": objective.reference_dropout},
+            },
+            "fuser_cfg": {
+                "cross_attention_pos_emb": False,
+                "cross_attention_pos_emb_scale": 1,
+                "sum": [],
+                "prepend": ["lyrics", "prompt_wav"],
+                "cross": [],
+                "input_interpolate": [],
+            },
+        },
+        "inference": {
+            "cfg_coef": scales[0] if scales[0] == scales[1] else scales,
+            "temp": sampling.temperature,
+            "diff_temp": sampling.noise_temperature,
+            "top_k": sampling.top_k,
+            "penalty_repeat": sampling.repetition_penalty != 1.0,
+            "penalty_window": sampling.repetition_window,
+            "steps": sampling.num_steps,
+            "dit_cfg_type": "h",
+        },
+    }
+
+
+def _whole(number: float) -> int | float:
+    """A whole number as such, as the release writes it and counts with it."""
+    return int(number) if number.is_integer() else number
+
+
+def _hidden_scale(config: ModelConfig) -> dict[str, Any]:
+    """The feed-forward's width over the model's, where it is not the usual four."""
+    return {"hidden_scale": config.ffn_dim // config.dim}
+
+
+def _in_folder(file: str) -> str:
+    return f"${{dynamic_path:???/{file}}}"

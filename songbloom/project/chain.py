@@ -180,7 +180,7 @@ STAGES = (
         ],
     ),
 )
-PLANNED = ("evaluate", "export")  # of the chain, but this version has no such commands
+PLANNED = ("evaluate", "export")  # of the chain; commands of their own as yet
 
 
 def open_project(path: Path) -> Project:
@@ -220,8 +220,8 @@ def selected(names: Sequence[str], project: Project) -> list[Stage]:
     for name in names:
         if name in PLANNED:
             raise UsageError(
-                f"run {name}: this version of songbloom has no command '{name}'",
-                f"Stages that can be run: {', '.join(known)}.",
+                f"run {name}: is no stage of a project yet; the stages are {', '.join(known)}",
+                f"Type it by itself: songbloom {name} --help",
             )
         if name not in known:
             raise UsageError(f"run {name}: no such stage", f"Stages: {', '.join(known)}.")

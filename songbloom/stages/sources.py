@@ -36,7 +36,7 @@ LYRICS_SUFFIXES = (".jsonl", ".txt", ".elrc", ".lrc", ".vtt", ".srt")
 WHOLE_SONGS = ("audio", "song", "mixture")  # names that stand for their folder
 STEMS = {"vocals", "vocal", "voice", "acapella", "accompaniment", "backing", "instrumental"}
 STEMS |= {"no_vocals", "karaoke", "drums", "bass", "other", "guitar", "piano"}
-_NO_LYRICS = {"readme", "license", "licence", "copying", "credits", "info", "notes", "tracklist"}
+NO_LYRICS = {"readme", "license", "licence", "copying", "credits", "info", "notes", "tracklist"}
 _MADE = ("prepare.json", "dataset.json")  # what a folder that `prepare` made holds
 _MOST_NOTES = 1000
 _INSTEAD = {"licence": ("licence", "license"), "lyrics_text": ("lyrics_text", "text")}
@@ -240,7 +240,7 @@ class _Walk:
         for name in texts:
             by_stem.setdefault(_stem(name), []).append(name)
         lyrics = {stem: names[0] for stem, names in by_stem.items()}
-        words = [stem for stem in lyrics if stem.casefold() not in _NO_LYRICS]
+        words = [stem for stem in lyrics if stem.casefold() not in NO_LYRICS]
         alone = lyrics.get("lyrics") or (lyrics[words[0]] if len(words) == 1 else None)
         named = [name for name in sounds if _stem(name).casefold() in WHOLE_SONGS]
         rest = [name for name in sounds if name not in named] if named else sounds

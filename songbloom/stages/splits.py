@@ -91,8 +91,7 @@ class _Songs:
             found = track.results.get("ingest", {})
             ids.append(_number(track.id))
             sounds.append(_number(str(found.get("audio_sha256", ""))))
-            artist = " ".join(track.artist.casefold().split())
-            artists.append(0 if artist in _NOBODY else _number(artist))
+            artists.append(_number(artist_key(track.artist)))
             heard = fingerprint.decode(str(found.get("fingerprint", "")))
             self.unheard += not len(heard)
             prints += heard.tobytes() or blank
@@ -103,6 +102,12 @@ class _Songs:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def artist_key(artist: str) -> str:
+    """An artist's name as it is compared; "" where it names nobody ("Various Artists")."""
+    name = " ".join(artist.casefold().split())
+    return "" if name in _NOBODY else name
 
 
 def _number(text: str) -> int:

@@ -1,9 +1,15 @@
-"""MuQ (Zhu et al. 2025), a self-supervised model of music, as the tools environment serves it.
+"""MuQ and MuQ-MuLan (Zhu et al. 2025), models of music, as the tools environment serves them.
 
-Run by `tool_worker.py`: the standard library, numpy and the tool alone. Commands:
+Run by `tool_worker.py`: the standard library, numpy and the tool alone. MuQ embeds every frame:
 
-    load   {"model": folder, "layer": number of a hidden state, -1 = last, "device": "cpu"}
-    embed  {"samples": float32 [n] at 24 kHz} -> {"embeddings": float32 [n // 960, D]}
+    load         {"model": folder, "layer": number of a hidden state, -1 = last, "device": "cpu"}
+    embed        {"samples": float32 [n] at 24 kHz} -> {"embeddings": float32 [n // 960, D]}
+
+MuQ-MuLan embeds clips of ten seconds, and words, in one space:
+
+    load         {"mulan": folder, "device": "cpu"}
+    embed_clips  {"clips": float32 [n, 240000] at 24 kHz} -> {"embeddings": float32 [n, D]}
+    embed_text   {"text": text} -> {"embeddings": float32 [1, D]}
 """
 
 from typing import Any
@@ -14,19 +20,26 @@ _HOP = 960  # samples at 24 kHz: 25 embeddings a second
 
 
 def load(options: dict[str, Any]) -> Any:
-    """(model, layer): MuQ's own loader reads a folder's safetensors, nothing pickled."""
-    from muq import MuQ  # type: ignore[import-not-found, unused-ignore]
+    """(model, layer) or MuQ-MuLan: the library's loaders unpickle nothing but tensors."""
+    import muq  # type: ignore[import-not-found, unused-ignore]
 
-    model = MuQ.from_pretrained(options["model"], local_files_only=True)
+    if "mulan" in options:
+        mulan = muq.MuQMuLan.from_pretrained(options["mulan"], local_files_only=True)
+        return mulan.to(options["device"]).eval()
+    model = muq.MuQ.from_pretrained(options["model"], local_files_only=True)
     return model.to(options["device"]).eval(), options["layer"]
 
 
 def call(model: Any, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """Serve one command."""
-    if command != "embed":
-        raise ValueError(f"muq has no command '{command}'")
-    muq, layer = model
-    return {"embeddings": _embed(muq, layer, arguments["samples"])}
+    if command == "embed":
+        muq, layer = model
+        return {"embeddings": _embed(muq, layer, arguments["samples"])}
+    if command == "embed_clips":
+        return {"embeddings": _embed_clips(model, arguments["clips"])}
+    if command == "embed_text":
+        return {"embeddings": _embed_text(model, arguments["text"])}
+    raise ValueError(f"muq has no command '{command}'")
 
 
 def _embed(model: Any, layer: int, samples: np.ndarray) -> np.ndarray:
@@ -41,4 +54,24 @@ def _embed(model: Any, layer: int, samples: np.ndarray) -> np.ndarray:
     embeddings: np.ndarray = states[layer][0].float().cpu().numpy()
     if len(embeddings) != len(samples) // _HOP:
         raise ValueError(f"{len(embeddings)} embeddings for {len(samples) // _HOP} frames")
+    return embeddings
+
+
+def _embed_clips(model: Any, clips: np.ndarray) -> np.ndarray:
+    """Latents `[n, D]` of clips `[n, samples]`, each by itself."""
+    import torch
+
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        parts = [model(wavs=torch.from_numpy(clip)[None].to(device)) for clip in clips]
+    embeddings: np.ndarray = torch.cat(parts).float().cpu().numpy()
+    return embeddings
+
+
+def _embed_text(model: Any, text: str) -> np.ndarray:
+    """The latent `[1, D]` of a description."""
+    import torch
+
+    with torch.inference_mode():
+        embeddings: np.ndarray = model(texts=[text]).float().cpu().numpy()
     return embeddings

@@ -36,6 +36,7 @@ _COSTS = {
     "muq": (575_000_000, 80.0),
     "whisperx": (625_000_000, 75.0),
     "stable-audio-tools": (22_000_000, 10.0),
+    "audiobox-aesthetics": (15_000_000, 10.0),
 }
 _QUOTED = 300  # characters of pip's last word
 
@@ -53,7 +54,7 @@ class ToolKind:
 
 TOOLS: Mapping[str, ToolKind] = {
     "muq": ToolKind(
-        "tokenize: embeddings that sketch tokens are made of",
+        "tokenize: embeddings that sketch tokens are made of; evaluate: MCC and FAD",
         ("muq",),
         "code MIT; MuQ's weights CC BY-NC 4.0, no commercial use",
     ),
@@ -66,6 +67,11 @@ TOOLS: Mapping[str, ToolKind] = {
         "comparisons: encode-latents reads this library's checkpoints by itself",
         ("stable_audio_tools.models.factory", "stable_audio_tools.models.autoencoders"),
         "code MIT; the weights each their own",
+    ),
+    "audiobox-aesthetics": ToolKind(
+        "evaluate: what listeners would say of a song",
+        ("audiobox_aesthetics.model.aes",),
+        "code and weights CC BY 4.0",
     ),
 }
 

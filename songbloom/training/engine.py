@@ -19,6 +19,7 @@ import io
 import math
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -97,6 +98,42 @@ def build_engine(model: SongBloom, settings: EngineSettings, device: torch.devic
     if settings.zero:
         return DeepSpeedEngine(model, settings, device)
     return PlainEngine(model, settings, device)
+
+
+def read_weights(folder: Path, *, zero: int, averaged: bool) -> dict[str, Tensor]:
+    """Whole fp32 tensors out of what an engine saved, by one process, however many ranks saved it.
+
+    Of a model with frozen weights, those of DeepSpeed's average are the trained ones alone.
+    `MissingAssetError` where DeepSpeed's own files are wanted and it is not installed.
+    """
+    if not zero:
+        return _read_plain(folder, averaged=averaged)
+    if averaged:
+        return load_file(folder / _AVERAGE)
+    _deepspeed()
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    with _restricted_unpickling(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        tensors = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=_TAG)
+    return {name: tensor.to(torch.float32) for name, tensor in tensors.items()}
+
+
+def _read_plain(folder: Path, *, averaged: bool) -> dict[str, Tensor]:
+    """The model's tensors and not the optimizer's; over them the average's, which are trained."""
+    reader = dcp.HuggingFaceStorageReader(str(folder))
+    found = reader.read_metadata().state_dict_metadata
+    wanted = ("model.", "average.") if averaged else ("model.",)
+    tensors: dict[str, Any] = {
+        name: torch.empty(entry.size)  # type: ignore[union-attr]  # all are tensors
+        for name, entry in found.items()
+        if name.startswith(wanted)
+    }
+    with _first_failure(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "torch.distributed is disabled"
+        )  # that is what no_dist says
+        dcp.load(tensors, storage_reader=reader, no_dist=True)
+    return {**_under(tensors, "model."), **_under(tensors, "average.")}
 
 
 def world_size() -> int:

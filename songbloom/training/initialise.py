@@ -9,7 +9,14 @@ import torch
 
 from songbloom.errors import SongBloomError
 from songbloom.lyrics.vocabulary import Vocabulary
-from songbloom.model.checkpoint import check_keys, load_tensors, read_info, verify
+from songbloom.model.checkpoint import (
+    WEIGHTS,
+    check_keys,
+    check_whole_weights,
+    load_tensors,
+    read_info,
+    verify,
+)
 from songbloom.model.config import ModelConfig
 from songbloom.model.songbloom import SongBloom
 
@@ -41,13 +48,14 @@ def init_from(
     folder = Path(folder)
     info = read_info(folder)
     verify(folder, info)
+    check_whole_weights(folder, info, "training")
     theirs = ModelConfig.from_dict(info["config"], str(folder / "model.json"))
     _check_lyrics(folder, theirs, model.config, vocabulary)
     warnings = list(_compare(folder, theirs, model.config, reset_sketch=reset_sketch))
     if model.config.sketch_vocab_size and not reset_sketch:
         _check_codebook(folder, info, codebook_hash)
     drawn = _SKETCH_TABLES if reset_sketch else ()
-    tensors = load_tensors(folder / "model.safetensors")
+    tensors = load_tensors(folder / WEIGHTS)
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(drawn)}
     own = {n: t.shape for n, t in model.state_dict().items() if not n.startswith((*drawn, *_OURS))}
     check_keys(own, kept, str(folder))

@@ -20,12 +20,16 @@ from torch import Tensor, nn
 from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.files import sha256, write_text
 from songbloom.model.checkpoint import (
+    Contents,
     check_keys,
-    copy_sketch_codec,
+    check_whole_weights,
     load_model,
     load_tensors,
-    save_model,
+    read_contents,
+    read_info,
     save_tensors,
+    weights_hash,
+    write_contents,
 )
 from songbloom.model.songbloom import SongBloom
 
@@ -158,7 +162,7 @@ def save_lora(
         "format": FORMAT_VERSION,
         "kind": "songbloom-lora",
         **dataclasses.asdict(config),
-        "base": {"name": base["name"], "sha256": base["sha256"]["model.safetensors"]},
+        "base": {"name": base["name"], "sha256": weights_hash(base)},
         "sha256": sha256(weights),
     }
     write_text(Path(folder) / "adapter.json", json.dumps(described, indent=1) + "\n")
@@ -170,7 +174,7 @@ def load_lora(model: SongBloom, folder: Path, base: Mapping[str, Any]) -> LoraCo
     `SongBloomError` when the adapter is broken, or was trained on another base.
     """
     info = read_lora(folder)
-    if info["base"]["sha256"] != base["sha256"]["model.safetensors"]:
+    if info["base"]["sha256"] != weights_hash(base):
         raise SongBloomError(
             f"{folder}: an adapter of another model than {base['name']}: it was trained on "
             f"{info['base']['name']}, weights {info['base']['sha256'][:12]}",
@@ -226,30 +230,30 @@ def merge_model(
         raise UsageError(f"{output}: is the base model itself", "Choose another -o.")
     if (output / "model.json").exists() and not force:
         raise UsageError(f"{output}: is a model already", "Choose another -o, or add --force.")
+    return write_contents(output, merged(base, adapter, name or output.resolve().name))
+
+
+def merged(base: Path, adapter: Path, name: str) -> Contents:
+    """A model folder's contents with an adapter's weights added, in float32."""
+    info = read_info(base)
+    check_whole_weights(base, info, "an adapter")
     model = load_model(base, device=torch.device("cpu"))
-    config = load_lora(model.songbloom, adapter, model.info)
+    config = load_lora(model.songbloom, adapter, info)
     merge_lora(model.songbloom)
-    copy_sketch_codec(base, output)
-    notice = base / "NOTICE.txt"
-    return save_model(
-        output,
+    return dataclasses.replace(
+        read_contents(base),
         info={
-            **{key: model.info[key] for key in _INHERITED if key in model.info},
-            "name": name or output.resolve().name,
+            **{key: info[key] for key in _INHERITED if key in info},
+            "name": name,
             "merged": {
-                "base": {"name": model.name, "sha256": model.info["sha256"]["model.safetensors"]},
+                "base": {"name": model.name, "sha256": weights_hash(info)},
                 "adapter": {
                     "sha256": read_lora(adapter)["sha256"],
                     **dataclasses.asdict(config),
                 },
             },
         },
-        config=model.config,
-        vocabulary=model.vocabulary,
         songbloom=model.songbloom.state_dict(),
-        vae=load_tensors(base / "vae.safetensors"),
-        vae_info=model.info["vae"],
-        notice=notice.read_text("utf-8") if notice.exists() else "",
     )
 
 

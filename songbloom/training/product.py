@@ -19,12 +19,12 @@ from songbloom.generation.draws import CounterDraws
 from songbloom.generation.engine import generate_patches
 from songbloom.lyrics.frontends import vocabulary
 from songbloom.model.checkpoint import (
+    Contents,
     build_vae,
-    copy_sketch_codec,
     load_tensors,
     load_weights,
     read_info,
-    save_model,
+    write_contents,
 )
 from songbloom.model.songbloom import SongBloom
 from songbloom.tables import TrainConfig
@@ -63,7 +63,6 @@ class Product:
                 "--lora with --reset-sketch: an adapter leaves the redrawn tables as they are",
                 "Leave one of them out.",
             )
-
         excluded = _not_with_reading(job.train)
         if job.train.reading and excluded:
             raise UsageError(
@@ -117,19 +116,30 @@ class Product:
     ) -> Path:
         """The model folder, or the adapter folder, from whole fp32 weights."""
         weights = plain_weights(weights)
-        if self.lora is not None and self.job.init_from is not None:  # both or neither
-            adapter = {name: tensor for name, tensor in weights.items() if is_lora(name)}
-            save_lora(run / "adapter", adapter, self.lora, read_info(self.job.init_from))
-            return run / "adapter"
-        copy_sketch_codec(self.job.codecs, run / "model")
+        if self.lora is not None:
+            return self.write_adapter(weights, run / "adapter")
+        write_contents(run / "model", self.contents(weights, run, step=step, row=row))
+        return run / "model"
+
+    def write_adapter(self, weights: Mapping[str, Tensor], folder: Path) -> Path:
+        """The adapter folder of a training with LoRA."""
+        assert self.lora is not None and self.job.init_from is not None, "a training without LoRA"
+        adapter = {name: tensor for name, tensor in weights.items() if is_lora(name)}
+        save_lora(folder, adapter, self.lora, read_info(self.job.init_from))
+        return folder
+
+    def contents(
+        self, weights: Mapping[str, Tensor], run: Path, *, step: int, row: Mapping[str, float]
+    ) -> Contents:
+        """What the model folder is written from, from whole fp32 weights."""
         made = read_run(run)
-        save_model(
-            run / "model",
+        return Contents(
             info={
                 "name": run.resolve().name,
                 "licence": self._licence(),
                 "sketch_kind": self.codecs.get("sketch_kind", "unknown"),
-                "codebook_hash": self.codebook_hash or "unknown",
+                "codebook_hash": self.codebook_hash
+                or made["dataset"].get("codebook_hash", "unknown"),
                 "training": {
                     **{key: made[key] for key in ("train", "dataset", "songbloom", "git", "torch")},
                     "step": step,
@@ -142,8 +152,8 @@ class Product:
             vae=load_tensors(self.job.codecs / "vae.safetensors"),
             vae_info=self.codecs["vae"],
             notice=self._notice(),
+            codec=self.job.codecs,
         )
-        return run / "model"
 
     def _licence(self) -> str:
         """A model that began as another one is bound by that one's licence too."""

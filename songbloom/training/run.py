@@ -26,6 +26,7 @@ import torch
 import songbloom
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.files import lock, write_text
+from songbloom.model.checkpoint import read_info, weights_hash
 from songbloom.tables import TrainConfig
 from songbloom.training.engine import barrier, rank, world_size
 from songbloom.training.job import FREE, Job, flat
@@ -69,8 +70,9 @@ class Run:
         if (self.folder / "run.json").exists():
             self._check_same(read_run(self.folder), asked)
         if rank() == 0 and self.latest() is None:
-            made = {"dataset": dict(dataset), "command": list(job.command), **_versions()}
-            described = {**asked, **made}
+            base = None if job.init_from is None else weights_hash(read_info(job.init_from))
+            made = {"dataset": dict(dataset), "base": base, "command": list(job.command)}
+            described = {**asked, **made, **_versions()}
             write_text(self.folder / "run.json", json.dumps(described, indent=1) + "\n")
         barrier()
 

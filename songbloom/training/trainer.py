@@ -161,7 +161,14 @@ class Trainer:
             vae_hash=self.product.vae_hash,
         )
         _check_same_everywhere(dataset)
-        self.run.begin(self.job, dataset={"hash": shards.info.dataset_hash, "songs": len(shards)})
+        described = {
+            "hash": shards.info.dataset_hash,
+            "songs": len(shards),
+            "hours": round(shards.info.hours, 4),
+            "codebook_hash": shards.info.header.codebook_hash,
+            "vae_hash": shards.info.header.vae_hash,
+        }
+        self.run.begin(self.job, dataset=described)
         return hold_out(dataset, min(settings.validation_songs, len(dataset) // 10))
 
     def _loader(self) -> Loader:

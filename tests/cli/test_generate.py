@@ -40,7 +40,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-BUNDLE = {"song.toml", "lyrics.txt", "arrays.safetensors", "timeline.json"}
+BUNDLE = {"song.toml", "lyrics.txt", "arrays.safetensors", "timeline.json", "speed.json"}
 
 
 # ---------------------------------------------------------------- right input

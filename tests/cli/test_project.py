@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -316,8 +315,6 @@ def test_status_of_a_run_reads_what_is_whole(cli: Cli, home: Path) -> None:
 
 
 def test_it_needs_no_torch() -> None:
-    begun = time.monotonic()
     code = "import sys, songbloom.project.chain, songbloom.project.status\n"
     code += "sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0
-    assert time.monotonic() - begun < 20

@@ -55,11 +55,11 @@ def finish(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
 
 
 def visible(folder: Path) -> dict[str, bytes]:
-    """Every file but hidden ones, which a kill may leave and no command reads."""
+    """Every file but hidden ones, which a kill may leave and no command reads, and the times."""
     found = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and not name.startswith("."):
+        if path.is_file() and not name.startswith(".") and path.name != "speed.json":
             found[name] = path.read_bytes()
     return found
 

@@ -346,7 +346,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ROWS)
 def test_the_line_of_plain_text_reads_back_the_same(rows):
     """The one-line form of anything is itself one-line lyrics with the same tags in order."""
@@ -360,7 +360,7 @@ def test_the_line_of_plain_text_reads_back_the_same(rows):
     assert [s.repeats for s in again.sections] == [s.repeats for s in lyrics.sections]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused_politely(text):
     try:

@@ -51,7 +51,7 @@ def test_numbers_are_spelled_out(text, words):
     assert spell_numbers(text) == words
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(st.sampled_from("aeIstr'N  .,!?-\n\t风一不子我儿嗯愛é한😀2[]"), max_size=40))
 def test_every_string_gives_symbols_only(text):
     """No input fails, and nothing but vocabulary symbols and empty items comes out."""
@@ -72,7 +72,7 @@ def test_endless_words_do_not_hang():
     for letters in ("x", "'", "1", "é", "한", "~"):
         phonemes(letters * (100_000 // len(letters)))
     phonemes("爱你一万年" * 100)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 100  # seconds, or minutes if it hangs
 
 
 def test_import_is_light():

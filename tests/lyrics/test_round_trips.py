@@ -19,7 +19,7 @@ from songbloom.lyrics import FORMATS, Line, Lyrics, Section, detect, parse, writ
 from songbloom.lyrics.losses import losses
 from songbloom.lyrics.one_line import one_line
 
-MANY = settings(max_examples=40, deadline=None)
+MANY = settings(max_examples=40)
 
 
 def assert_comes_back(sections, format, metadata=(), **options):
@@ -169,7 +169,7 @@ ROWS = st.lists(st.sampled_from(NASTY.splitlines()), max_size=9)
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=ROWS)
 def test_writing_settles(format, rows):
     """Markup that is foreign to a format may go when it is read there; the next bytes stay."""

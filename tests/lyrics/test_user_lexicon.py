@@ -30,7 +30,7 @@ def test_a_word_is_said_as_its_owner_wants(lexicon):
     assert said == f"{siobhan} , {siobhan} . {plain} AE1 N AH0"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=4), st.text(max_size=8))
 def test_any_word_is_found_in_upper_and_lower_case(word, text):
     """Whatever is written around an entry, splitting neither fails nor loses a character."""

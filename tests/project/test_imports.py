@@ -17,7 +17,7 @@ LAYERS = (
     ("config", "manifest"),
     ("lyrics",),
     ("requests",),
-    ("audio",),
+    ("audio", "loudness"),
     ("model",),
     ("hub",),
     ("synth", "data"),

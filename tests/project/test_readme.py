@@ -20,7 +20,15 @@ def typed() -> Iterator[list[str]]:
             yield from (shlex.split(part) for part in line.split("#")[0].split("|") if part.strip())
 
 
-COMMANDS = [words for words in typed() if words[0] == "songbloom"]
+def full(words: list[str]) -> list[str]:
+    """Without the short forms: `eval` is `evaluate`, whose `run` may be left out."""
+    if words[1] in ("eval", "evaluate"):
+        named = ("evaluate", words[2]) in dict(man.commands())
+        return [words[0], "evaluate", *(() if named else ("run",)), *words[2:]]
+    return words
+
+
+COMMANDS = [full(words) for words in typed() if words[0] == "songbloom"]
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

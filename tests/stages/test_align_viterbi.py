@@ -58,7 +58,7 @@ def best_score(emission: np.ndarray, trellis: Trellis) -> float:
     return best
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([LINES[2:], LINES[:1], LINES[1:]]))
 def test_the_path_is_the_best_of_all(seed: int, frames: int, lines: list[list[list[str]]]) -> None:
     """Viterbi finds the score that trying every path finds, and a path that has it."""

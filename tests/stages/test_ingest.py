@@ -70,7 +70,7 @@ def test_the_fields_are_those_of_the_song(tmp_path: Path) -> None:
     assert fields["silence"] == fields["clipped"] == 0 and fields["findings"] == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     cuts=st.lists(st.integers(0, 2000), max_size=6),
     flags=st.lists(st.sampled_from([0, 1, 3, 7]), min_size=1, max_size=40),

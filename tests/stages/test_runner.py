@@ -77,7 +77,7 @@ def test_a_hang_is_stopped(crew: MakeCrew, tmp_path: Path) -> None:
     results = run(crew(size=1), tmp_path, ["", "hang", ""], timeout=1.0)
     assert results["001"] == Result(reason="took too long and was stopped", passing=False)
     assert not results["000"].reason and not results["002"].reason
-    assert time.monotonic() - started_at < 60
+    assert time.monotonic() - started_at < 300
 
 
 def test_passing_errors_are_tried_again(
@@ -133,7 +133,7 @@ def test_workers_die_with_their_master(tmp_path: Path) -> None:
     process = int(master.stdout.readline())
     master.kill()
     master.wait()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while Path(f"/proc/{process}").exists():
         assert time.monotonic() < deadline, "the worker outlived its master"
         time.sleep(0.05)

@@ -82,9 +82,7 @@ def test_names_that_do_not_print_are_escaped(tmp_path: Path) -> None:
 _PART = st.text(alphabet="ab .-/~é💚", min_size=1, max_size=6)
 
 
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(_PART, min_size=1, max_size=8))
 def test_ids_are_unique_and_in_order_whatever_the_names(
     names: list[str], tmp_path_factory: pytest.TempPathFactory

@@ -91,7 +91,7 @@ def anywhere(fakes: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def tool(fakes: Path) -> Iterator[Tool]:
-    with Tool("fake", {"layer": 3}, timeout=20) as tool:
+    with Tool("fake", {"layer": 3}, timeout=120) as tool:
         yield tool
 
 
@@ -105,7 +105,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_until_gone(*pids: int) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while any(map(alive, pids)):
         assert time.monotonic() < until, pids
         time.sleep(0.02)
@@ -117,7 +117,7 @@ def test_json_and_arrays_go_there_and_back(
     """The tool gets what it is sent and returns what it makes, however much it prints on stdout;
     no file is left; the place is told."""
     samples = np.arange(6, dtype=np.float32).reshape(2, 3)
-    with Tool("fake", {"layer": 3}, timeout=20) as tool:
+    with Tool("fake", {"layer": 3}, timeout=120) as tool:
         sent = {"text": "Zeile\n歌 \u2028", "none": None, "x": [1, 2.5, {"a": True}]}
         assert tool.call("echo", sent) == {**sent, "calls": 1, "options": {"layer": 3}}
         doubled = tool.call("double", {"samples": samples})
@@ -139,7 +139,7 @@ def test_large_messages(tool: Tool) -> None:
 
 def test_an_exception_costs_its_item_alone(anywhere: str) -> None:
     """The tool's words, class and hint are told, and the model stays loaded."""
-    with Tool("fake", {}, timeout=20) as tool:
+    with Tool("fake", {}, timeout=120) as tool:
         with pytest.raises(ToolError, match="fake: the song is too short") as caught:
             tool.call("raise", {})
         assert (caught.value.kind, caught.value.hint) == ("ValueError", "Sing longer.")
@@ -152,7 +152,7 @@ def test_an_exception_costs_its_item_alone(anywhere: str) -> None:
 def test_a_model_that_does_not_load(anywhere: str, tmp_path: Path) -> None:
     """The reason comes at the start, and nothing is left behind."""
     with pytest.raises(ToolError, match="no weights here"):
-        Tool("fake", {"broken": True}, timeout=20).start()
+        Tool("fake", {"broken": True}, timeout=120).start()
     assert not list(tmp_path.glob("songbloom-tool-*"))
 
 
@@ -160,19 +160,20 @@ def test_a_tool_that_does_not_import(anywhere: str, fakes: Path) -> None:
     """A library that is missing is told like anything else that goes wrong."""
     (fakes / "tool_fake.py").write_text("import gone_away\n")
     with pytest.raises(ToolError, match="No module named 'gone_away'") as caught:
-        Tool("fake", {}, timeout=20).start()
+        Tool("fake", {}, timeout=120).start()
     assert caught.value.kind == "ModuleNotFoundError"
 
 
 def test_a_hang_is_ended_with_its_children(fakes: Path) -> None:
     """Beyond the timeout the whole process group is killed, and the next item gets another."""
-    with Tool("fake", {}, timeout=1) as tool:
+    with Tool("fake", {}, timeout=5) as tool:
         child = tool.call("spawn", {})["pid"]
         worker = tool.call("pid", {})["pid"]
         started = time.monotonic()
-        with pytest.raises(ToolError, match=r"took more than 1 s.*at sleep") as caught:
+        with pytest.raises(ToolError, match=r"took more than 5 s.*at sleep") as caught:
             tool.call("sleep", {"seconds": 60})
-        assert caught.value.kind == "timeout" and time.monotonic() - started < 10
+        assert caught.value.kind == "timeout"
+        assert time.monotonic() - started < 50  # the call itself takes 60
         wait_until_gone(worker, child)
         assert tool.call("echo", {})["calls"] == 1
 
@@ -284,7 +285,7 @@ def test_tools_import_what_their_lists_have() -> None:
                 names = [str(node.module)]
             foreign = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
             there = {**tools_environment.pins("torch"), **tools_environment.pins(name)}
-            assert foreign <= there.keys(), file
+            assert foreign <= {package.replace("-", "_") for package in there}, file
 
 
 def wheel(folder: Path, name: str, version: str, *, files: int = 1) -> None:
@@ -306,6 +307,7 @@ LISTS = {
     "muq": '# a comment\nmuq==0.1\nshared==1.0\nnever==9.9 ; python_version < "3"\n',
     "whisperx": "big==1.0\nshared==1.0\nwhisperx==3.0\n",
     "stable-audio-tools": "nowhere==1.0\nstable-audio-tools==1.0\n",
+    "audiobox-aesthetics": "audiobox-aesthetics==1.0\n",
 }
 
 
@@ -428,7 +430,7 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     """Unknown tools, and Pythons that are none or not ours to serve."""
     with pytest.raises(UsageError, match="musq: no such tool") as caught:
         tools_environment.install(["musq"])
-    assert "muq, whisperx, stable-audio-tools" in caught.value.hint
+    assert "muq, whisperx, stable-audio-tools, audiobox" in caught.value.hint
     for program in (tmp_path / "gone", Path("/bin/false")):
         with pytest.raises(UsageError, match="does not run as a Python"):
             tools_environment.plan((), base=program)

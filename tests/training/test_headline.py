@@ -32,6 +32,7 @@ def one_line(score: Score) -> str:
     return " , ".join(parts)
 
 
+@pytest.mark.slow
 def test_three_songs_are_sung_back(tmp_path: Path) -> None:
     """The nano preset learns three real songs from shards, and the exported model sings the sketch
     of each, greedily, token for token, from its words and another song's sound."""

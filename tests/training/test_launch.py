@@ -274,7 +274,7 @@ def start(tmp_path: Path, what: str) -> "subprocess.Popen[str]":
 
 
 def wait_for(tmp_path: Path, pattern: str, count: int = 2) -> list[Path]:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 1200
     while len(found := sorted(tmp_path.glob(pattern))) < count:
         assert time.monotonic() < deadline, f"no {pattern}"
         time.sleep(0.05)
@@ -295,7 +295,7 @@ def test_a_signal_lets_every_worker_save(tmp_path: Path, number: int) -> None:
     process = start(tmp_path, "run")
     wait_for(tmp_path, "*.began")
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 130
     assert {path.name for path in tmp_path.glob("*.saved")} == {"0.saved", "1.saved"}
     assert "Traceback" not in said and "ERROR" not in said
@@ -304,7 +304,7 @@ def test_a_signal_lets_every_worker_save(tmp_path: Path, number: int) -> None:
 def test_the_code_of_a_failed_worker_is_the_runs(tmp_path: Path) -> None:
     """Rank 1 errs while rank 0 waits for ever: the run ends, with rank 1's code and words alone."""
     process = start(tmp_path, "mistake")
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2
     assert said.strip() == "the mistake"
 
@@ -316,7 +316,7 @@ def test_no_worker_outlives_a_killed_launcher(tmp_path: Path) -> None:
     workers = [int(path.read_text()) for path in wait_for(tmp_path, "*.began")]
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while any(_alive(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)

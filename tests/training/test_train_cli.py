@@ -124,7 +124,8 @@ def test_a_log_gets_plain_lines(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_the_run_says_what_made_it(bench: Bench, tmp_path: Path) -> None:
-    """run.json has the resolved settings, the exact command, versions and the dataset's hash."""
+    """run.json has the resolved settings, the exact command, versions, and the dataset: its size,
+    its hash and those of its codecs."""
     words = bench.words(tmp_path / "run", "--steps", 1, "--lr", 0.002)
     trained(words)
     made = json.loads((tmp_path / "run" / "run.json").read_text())
@@ -132,7 +133,13 @@ def test_the_run_says_what_made_it(bench: Bench, tmp_path: Path) -> None:
     assert made["train"]["learning_rate"] == 0.002 and made["train"]["steps"] == 1
     assert made["model"]["ffn_dim"] == 64 and made["torch"] == torch.__version__
     described = json.loads((bench.data / "dataset.json").read_text())
-    assert made["dataset"] == {"hash": described["dataset_hash"], "songs": 12}
+    assert made["dataset"] == {
+        "hash": described["dataset_hash"],
+        "songs": 12,
+        "hours": pytest.approx(described["hours"], abs=1e-4),
+        "codebook_hash": described["codebook_hash"],
+        "vae_hash": described["vae_hash"],
+    }
 
 
 def test_the_run_folder_follows_from_the_settings(

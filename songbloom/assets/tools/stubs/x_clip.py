@@ -1,5 +1,5 @@
-"""Stands in for x_clip, which brings torchvision: muq imports its tokenizer and needs it for
-MuQ-MuLan alone, whose words we do not use."""
+"""Stands in for x_clip, which brings torchvision: muq imports its tokenizer for a text model that
+MuQ-MuLan is not made of (its words go through XLM-RoBERTa)."""
 
 import sys
 from types import ModuleType, SimpleNamespace

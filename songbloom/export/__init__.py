@@ -1,0 +1,1 @@
+"""What leaves the project: models and songs, each with what made it."""
