@@ -34,6 +34,16 @@ def synth(
     ] = None,
     seed: Annotated[int | None, options.setting("synth", "seed")] = None,
     language: Annotated[str | None, options.setting("synth", "language")] = None,
+    soundfont: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--soundfont",
+            metavar="FILE.sf2",
+            help="Let this General MIDI soundfont take turns with the package's instruments. "
+            "Repeatable; through FluidSynth.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[int | None, options.setting("synth", "workers")] = None,
     scores: Annotated[
         bool,
@@ -75,6 +85,7 @@ def synth(
             hours=hours,
             seed=settings.seed,
             language=settings.language,
+            fonts=soundfont or (),
             workers=settings.workers,
             on_progress=_told if as_json else _shown(bar),
         )

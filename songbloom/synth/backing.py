@@ -1,21 +1,32 @@
 """The accompaniment as sound, 48 kHz stereo."""
 
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
-from songbloom.synth import instruments
+from songbloom.synth import instruments, soundfont
 from songbloom.synth.arrangement import Event, arrange
 from songbloom.synth.score import Score
 from songbloom.units import SAMPLE_RATE
 
-SOURCE = "songbloom"  # recorded in truth.json: the instruments are this package's own
+OWN = "songbloom"  # this package's own instruments, as truth.json records them
 _LEVEL = {"drums": 0.5, "bass": 0.42, "comp": 0.2, "pad": 0.1}
 _WIDTH = {"drums": 0.25, "bass": 0.0, "comp": 0.5, "pad": 0.8}
 
 
-def play(score: Score) -> np.ndarray:
-    """The score's accompaniment, float32 `[2, samples]`."""
-    out = np.zeros((2, round(score.duration * SAMPLE_RATE)), dtype=np.float32)
+def instruments_of(score: Score, fonts: Sequence[Path]) -> Path | None:
+    """The soundfont that plays a score: one of `fonts`, or None for this package's instruments."""
+    return random.Random(f"instruments {score.style}").choice((None, *fonts))
+
+
+def play(score: Score, font: Path | None = None) -> np.ndarray:
+    """The score's accompaniment, float32 `[2, samples]`. Raises as `soundfont.play`."""
     side = 1.0 if score.style % 2 else -1.0
+    if font is not None:
+        return soundfont.play(arrange(score), score.programs, score.duration, font, side=side)
+    out = np.zeros((2, round(score.duration * SAMPLE_RATE)), dtype=np.float32)
     for event in arrange(score):
         wave = _strike(score, event)
         begin = round(event.start * SAMPLE_RATE)

@@ -5,14 +5,14 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from songbloom import audio
 from songbloom.errors import SongBloomError, UsageError
-from songbloom.synth import backing
+from songbloom.synth import backing, soundfont
 from songbloom.synth.render import render
 from songbloom.synth.score import Score, compose
 from songbloom.synth.voice import check_installed
@@ -78,25 +78,27 @@ def make_corpus(
     hours: float | None = None,
     split: str = "train",
     language: str = "en",
+    fonts: Sequence[Path] = (),
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> CorpusReport:
     """Write `songs` songs, or as many as fill `hours`, into folders `output/song_00001` and on.
 
-    `language` is "en", "zh", or "mixed": by turns, the seed says which first. A song depends on
-    `(seed, split, language, its number)` alone, so `workers` (default: one a core) changes nothing,
-    a longer corpus begins with a shorter one, and songs that are there are not made again. A folder
-    appears whole or not at all. `UsageError` when `output` holds another seed's songs,
-    `MissingAssetError` without the `synth` extra.
+    `language` is "en", "zh", or "mixed": by turns, the seed says which first. Each song is played
+    by one of the soundfonts `fonts` or by this package's own instruments. A song depends on
+    `(seed, split, language, fonts, its number)` alone, so `workers` (default: one a core) changes
+    nothing, a longer corpus begins with a shorter one, and songs that are there are not made again.
+    A folder appears whole or not at all. `UsageError` when `output` holds songs made otherwise,
+    `MissingAssetError` without the `synth` extra, or FluidSynth where there are `fonts`.
     """
-    check_installed()
+    _check(fonts)
     scores = list(_scores(seed, songs, hours, split, language))
-    _claim(output, seed, split, language)
+    _claim(output, seed, split, language, fonts)
     missing = [score for score in scores if not is_done(song_folder(output, score.index))]
     wanted = sum(score.duration for score in scores)
     seconds = wanted - sum(score.duration for score in missing)
     count = len(scores) - len(missing)
-    for duration in _make_all(output, missing, workers or os.cpu_count() or 1):
+    for duration in _make_all(output, missing, fonts, workers or os.cpu_count() or 1):
         count, seconds = count + 1, seconds + duration
         if on_progress:
             on_progress(count, len(scores), seconds)
@@ -125,9 +127,9 @@ def load_score(folder: Path) -> Score:
         ) from error
 
 
-def write_song(folder: Path, score: Score) -> None:
+def write_song(folder: Path, score: Score, font: Path | None = None) -> None:
     """Render a score into `folder`: three sound files, the lyrics and the truth."""
-    sound = render(score)
+    sound = render(score, font)
     temporary = folder.with_name(f".{folder.name}.partial")
     try:
         if temporary.exists():  # of a run that was killed
@@ -136,7 +138,7 @@ def write_song(folder: Path, score: Score) -> None:
         for name, stem in zip(STEMS, (sound.mix, sound.vocals, sound.backing), strict=True):
             audio.save(temporary / f"{name}.flac", stem, SAMPLE_RATE)
         (temporary / "lyrics.txt").write_text(score.lyrics, encoding="utf-8")
-        (temporary / "truth.json").write_text(truth(score), encoding="utf-8")
+        (temporary / "truth.json").write_text(truth(score, font), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # a half copy from elsewhere, without its truth
         temporary.rename(folder)
     except OSError as error:
@@ -148,11 +150,14 @@ def write_song(folder: Path, score: Score) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def truth(score: Score) -> str:
+def truth(score: Score, font: Path | None = None) -> str:
     """The text of truth.json: the score and where its instruments came from."""
-    return (
-        json.dumps({"instruments": backing.SOURCE} | json.loads(score.to_json()), indent=1) + "\n"
-    )
+    played = {"instruments": _instruments(font)}
+    return json.dumps(played | json.loads(score.to_json()), indent=1) + "\n"
+
+
+def _instruments(font: Path | None) -> str:
+    return soundfont.identity(font) if font else backing.OWN
 
 
 def song_language(language: str, seed: int, index: int) -> str:
@@ -180,8 +185,16 @@ def _scores(
         yield score
 
 
-def _claim(output: Path, seed: int, split: str, language: str) -> None:
-    """Refuse a folder of another seed, split or language: together they would look like one corpus.
+def _check(fonts: Sequence[Path]) -> None:
+    """Everything that the songs need is there."""
+    check_installed()
+    for font in fonts:
+        soundfont.check_installed()
+        soundfont.identity(font)
+
+
+def _claim(output: Path, seed: int, split: str, language: str, fonts: Sequence[Path]) -> None:
+    """Refuse a folder of songs made otherwise: together they would look like one corpus.
 
     Two songs tell one language from a mixture.
     """
@@ -189,40 +202,56 @@ def _claim(output: Path, seed: int, split: str, language: str) -> None:
         if not is_done(folder):
             continue
         there = load_score(folder)
-        expected = (seed, split, song_language(language, seed, there.index))
-        if (there.seed, there.split, there.language) != expected:
+        instruments = json.loads((folder / "truth.json").read_text("utf-8"))["instruments"]
+        own = (there.seed, there.split, there.language, instruments)
+        font = backing.instruments_of(there, fonts)
+        asked = (seed, split, song_language(language, seed, there.index), _instruments(font))
+        if own != asked:
             raise UsageError(
-                f"{output}: holds songs of seed {there.seed}, split {there.split}, language "
-                f"{there.language}; not of seed {seed}, split {split}, language {language}",
+                f"{output}: holds songs of {_described(*own)}; not of {_described(*asked)}",
                 "Choose another folder with -o.",
             )
 
 
-def _make_all(output: Path, scores: list[Score], workers: int) -> Iterator[Seconds]:
+def _described(seed: int, split: str, language: str, instruments: str) -> str:
+    played = instruments.split(" ")[0]
+    return f"seed {seed}, split {split}, language {language}, instruments {played}"
+
+
+def _make_all(
+    output: Path, scores: list[Score], fonts: Sequence[Path], workers: int
+) -> Iterator[Seconds]:
     """Make songs in processes; yield each one's duration as it is done."""
     if not scores:
         return
     if min(workers, len(scores)) == 1:
         for score in scores:
-            write_song(song_folder(output, score.index), score)
+            write_song(
+                song_folder(output, score.index), score, backing.instruments_of(score, fonts)
+            )
             yield score.duration
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(scores)), context)
     try:
-        yield from _drain(pool, output, scores, workers)
+        yield from _drain(pool, output, scores, fonts, workers)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _drain(
-    pool: ProcessPoolExecutor, output: Path, scores: list[Score], workers: int
+    pool: ProcessPoolExecutor,
+    output: Path,
+    scores: list[Score],
+    fonts: Sequence[Path],
+    workers: int,
 ) -> Iterator[Seconds]:
     """Keep two songs a worker queued: a full queue of a large corpus would hold every score."""
     waiting: set[Future[Seconds]] = set()
     for score in scores:
         song = (score.seed, score.index, score.split, score.language)
-        waiting.add(pool.submit(_make_one, str(output), *song))
+        font = backing.instruments_of(score, fonts)
+        waiting.add(pool.submit(_make_one, str(output), *song, font))
         while len(waiting) >= 2 * workers:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
@@ -231,7 +260,9 @@ def _drain(
         yield from (future.result() for future in done)
 
 
-def _make_one(output: str, seed: int, index: int, split: str, language: str) -> Seconds:
+def _make_one(
+    output: str, seed: int, index: int, split: str, language: str, font: Path | None
+) -> Seconds:
     score = compose(seed, index, split=split, language=language)
-    write_song(song_folder(Path(output), index), score)
+    write_song(song_folder(Path(output), index), score, font)
     return score.duration

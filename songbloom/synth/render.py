@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import signal
@@ -24,13 +25,14 @@ class Rendering:
     mix: np.ndarray
 
 
-def render(score: Score) -> Rendering:
-    """Sing and play a score.
+def render(score: Score, font: Path | None = None) -> Rendering:
+    """Sing and play a score, with a soundfont's instruments or this package's own.
 
-    `MissingAssetError` when the speech program or the vocoder is not installed.
+    `MissingAssetError` when the speech program, the vocoder or FluidSynth is not installed,
+    `UsageError` for a file that is no soundfont.
     """
     vocals = _room(sing(score), 0.5 + (score.style % 11) / 11.0)
-    band = backing.play(score)
+    band = backing.play(score, font)
     band *= np.float32(_gain(vocals, band, score))
     return _mixed(vocals, band)
 
