@@ -1,134 +1,126 @@
-"""Where the embedded model loses its words: phoneme error rates along the chain.
+"""What the embedded model is worth: every number of its songs, of lyrics and clips held out.
 
     pip install 'songbloom[eval,prepare,synth]'
-    python benchmarks/seedling.py [--songs N] [--model MODEL] [--cache DIR] [--json]
+    pip install --no-deps resemblyzer webrtcvad-wheels    # for the voice's style
+    python benchmarks/seedling.py [--songs N] [--mandarin N] [--model MODEL] [--cache DIR]
+                                  [--only chain,tune,style,form,codec,speed] [--json]
 
-Held-out songs of 4 to 8 lines, with words partly and a voice wholly unseen, each sung to the first
-ten seconds of the next one. Scored by `songbloom evaluate`'s offline PER on the mix as it is:
+Songs of 4 to 8 lines, with words partly and a voice wholly unseen, each sung after ten seconds of
+another held-out song. Each is measured at every step from the synthesiser to the model:
 
-* `synthesised`: the song as it was made, which the recogniser mishears too
+* `synthesised`: the song as it was made
 * `codec`: the same through the VAE
 * `true sketch`: the DiT's song of the true sketch tokens
 * `model`: the whole model, lyrics and clip alone
-* `shuffled`: the model's songs against the next song's lyrics, what a guess costs
+
+With --cache the songs are kept, and no song is made twice by the same model. What each table says
+is in the modules of benchmarks/seedling_tables. Intervals are 95 %, by bootstrap over songs.
 """
 
 import argparse
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from seedling_tables import chain, codec, form, songs, speed, style, tune
 
-from songbloom import audio, hub
-from songbloom.evaluation import per
-from songbloom.evaluation.items import Item
-from songbloom.evaluation.normaliser import NAME
-from songbloom.generation.decode import decode
-from songbloom.generation.draws import CounterDraws
-from songbloom.generation.engine import generate_patches
-from songbloom.lyrics import parse
-from songbloom.lyrics.frontends import phonemes
-from songbloom.model.checkpoint import Model, load_model
-from songbloom.model.conditioning import Conditions, LyricIds
-from songbloom.model.sketch_symbols import score_to_tokens
-from songbloom.synth.render import render
-from songbloom.synth.score import Score, compose
-from songbloom.units import SAMPLE_RATE
+from songbloom import hub
+from songbloom.generation.device import choose_device
+from songbloom.model.checkpoint import load_model
+from songbloom.model.sketch_codec import SketchCodec
+from songbloom.stages.stage import digest
 
-SEED, CLIP_SECONDS = 2026, 10
-STEPS = ("synthesised", "codec", "true sketch", "model")
+TABLES = ("chain", "tune", "style", "form", "codec", "speed")
+TIMED = 3  # songs
 
 
-class TrueSketch(CounterDraws):
-    """Draws that choose the tokens of a known sketch, and then the end."""
-
-    def __init__(self, seed: int, sketch: Tensor, patch_size: int, eos: int) -> None:
-        super().__init__(seed)
-        self.sketch, self.patch_size, self.eos = sketch, patch_size, eos
-
-    def token(self, probs: Tensor, patch: int, position: int) -> Tensor:
-        """The true token, whatever the model thinks of it."""
-        at = patch * self.patch_size + position
-        return self.sketch[at] if at < len(self.sketch) else torch.tensor(self.eos)
-
-
-def make_songs(model: Model, count: int, folder: Path) -> list[Score]:
-    """Write `NUMBER/STEP.flac` for every song and step that is not there yet."""
-    scores = [compose(SEED, n, split="test", num_lines=4 + n % 5) for n in range(count)]
-    for number, score in enumerate(scores):
-        own = folder / f"{number:03d}"
-        if all((own / f"{step}.flac").exists() for step in STEPS):
-            continue
-        own.mkdir(parents=True, exist_ok=True)
-        other = torch.from_numpy(render(scores[(number + 1) % count]).mix)
-        clip = other[:, : CLIP_SECONDS * SAMPLE_RATE].mean(0, keepdim=True).expand(2, -1)
-        mix = torch.from_numpy(render(score).mix)
-        for step, sound in zip(STEPS, sounds(model, score, mix, clip, number), strict=True):
-            audio.save(own / f"{step}.flac", sound.clamp(-1, 1).numpy(), SAMPLE_RATE)
-    return scores
-
-
-@torch.inference_mode()
-def sounds(model: Model, score: Score, mix: Tensor, clip: Tensor, seed: int) -> Iterator[Tensor]:
-    """The song `[2, n]` at each step of the chain."""
-    yield mix
-    yield decode(model.vae, model.vae.encode(mix[None])[0])
-    config, vocabulary = model.config, model.vocabulary
-    ids = vocabulary.encode(phonemes(parse(score.lyrics).line, config.frontend))
-    lyrics = LyricIds.from_tokens(ids, vocabulary, max_sentences=config.max_sentences)
-    conditions = Conditions(lyrics, model.vae.encode(clip[None])[0])
-    sketch = torch.from_numpy(score_to_tokens(score))
-    for draws in (
-        TrueSketch(seed, sketch, config.patch_size, config.eos_id),
-        CounterDraws(seed),
-    ):
-        patches = generate_patches(model.songbloom, [conditions], config.sampling, [draws])
-        latents = [patch.latents for step in patches for patch in step]
-        yield decode(model.vae, torch.cat([torch.zeros(0, config.latent_dim), *latents]))
+def measure(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
+    """Every table that was asked for."""
+    model = load_model(
+        hub.resolve(arguments.model, hub.models_folder(None)), device=choose_device("auto")
+    )
+    sketch = SketchCodec.load(model.folder, "sketch")
+    wanted = arguments.only
+    count = arguments.songs if set(wanted) - {"speed"} else min(TIMED, arguments.songs)
+    english = list(songs.songs(model, count, "en", cache))
+    mandarin = arguments.mandarin if "chain" in wanted else 0
+    tables = {
+        "chain": lambda: chain.table(
+            english, list(songs.songs(model, mandarin, "zh", cache)), sketch
+        ),
+        "tune": lambda: tune.table(english),
+        "style": lambda: style.table(english),
+        "form": lambda: form.table(english, model),
+        "codec": lambda: codec.table(english, model, sketch),
+        "speed": lambda: speed.table(english[:TIMED], model),
+    }
+    about = {
+        "model": model.name,
+        "model_sha256": digest(model.info["sha256"]),
+        "frontend": model.config.frontend,
+        "songs": len(english),
+        "mandarin": mandarin,
+        "seconds": round(sum(song.score.duration for song in english), 1),
+    }
+    return about | {name: tables[name]() for name in wanted}
 
 
-def rates(scores: list[Score], folder: Path) -> list[dict[str, Any]]:
-    """PER with its parts at every step."""
-    metric = per.load({"separate_model": "none"}, folder / "work")
-    rows = []
-    for name, step, shift in (*((s, s, 0) for s in STEPS), ("shuffled", "model", 1)):
-        measured = []
-        for number in range(len(scores)):
-            words = scores[(number + shift) % len(scores)].lyrics
-            path = folder / f"{number:03d}" / f"{step}.flac"
-            measured.append(metric.measure(Item(path.parent.name, path, lyrics=words)))
-        parts = metric.parts(measured)
-        kinds = ("rate", "substitutions", "deletions", "insertions", "word_error_rate")
-        rows.append({"step": name, **{kind: round(parts[kind], 1) for kind in kinds}})
-    return rows
+def lines(name: str, value: Any) -> list[str]:
+    """A table as text: rows of one kind are a table, all else a name and a value a line."""
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        columns = list(dict.fromkeys(key for row in value for key in row))
+        shown = [[_cell(row.get(key)) for key in columns] for row in value]
+        widths = [max(map(len, column)) for column in zip(columns, *shown, strict=True)]
+        return ["", name] + [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in (columns, *shown)
+        ]
+    if isinstance(value, Mapping):
+        return ["", name] + [line for key, inner in value.items() for line in lines(key, inner)]
+    return [f"{name}: {_cell(value)}"]
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return "" if value is None else str(value)
+
+
+def _tables(text: str) -> tuple[str, ...]:
+    chosen = tuple(text.split(","))
+    if unknown := set(chosen) - set(TABLES):
+        raise argparse.ArgumentTypeError(
+            f"{', '.join(sorted(unknown))}: no such table; expected {', '.join(TABLES)}"
+        )
+    return chosen
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f"{text}: expected two songs or more")
+    return number
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--songs", type=int, default=50)
-    parser.add_argument("--model", default="seedling")
+    parser.add_argument("--songs", type=_positive, default=50)
+    parser.add_argument("--mandarin", type=int, default=12, help="songs of the phone probe")
+    parser.add_argument("--model", default="seedling", help="a name or a folder")
     parser.add_argument("--cache", type=Path, help="keep the songs here")
+    parser.add_argument("--only", type=_tables, default=TABLES, metavar="TABLE,...")
     parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
-    path = Path(args.model)
-    model = load_model(
-        path if path.is_dir() else hub.EMBEDDED_FOLDER / args.model, device=torch.device("cpu")
-    )
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = args.cache or Path(temporary)
-        rows = rates(make_songs(model, args.songs, folder), folder)
-    table = {"songs": args.songs, "recogniser": "whisper-tiny.en", "normaliser": NAME, "per": rows}
-    if args.json:
-        print(json.dumps(table, indent=1))
+        found = measure(arguments, arguments.cache or Path(temporary))
+    if arguments.json:
+        print(json.dumps(found, indent=1))
         return
-    print(f"{args.songs} songs, PER in % by Whisper tiny.en, normaliser {NAME}")
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    for name, value in found.items():
+        print("\n".join(lines(name, value)))
 
 
 if __name__ == "__main__":
