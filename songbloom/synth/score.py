@@ -15,7 +15,7 @@ from songbloom.lyrics.lexicon import lookup
 from songbloom.synth import harmony, mandarin, mandarin_lyrics, melody
 from songbloom.synth.lyrics import UNSEEN_SHARE, write_line
 from songbloom.synth.syllables import CONSONANT_SECONDS, Syllable, base, is_vowel, syllables
-from songbloom.synth.voices import BY_LANGUAGE, BY_NAME, Voice
+from songbloom.synth.voices import BY_LANGUAGE, BY_NAME, DEFAULT_ENGINES, Voice, singers
 from songbloom.units import Seconds
 
 FORMAT = 1  # of truth.json
@@ -171,18 +171,20 @@ def compose(
     voice: str | None = None,
     unseen_share: float | None = None,
     language: str = "en",
+    engines: tuple[str, ...] = DEFAULT_ENGINES,
 ) -> Score:
     """Song number `index` of the endless list that `seed` and `language` ("en" or "zh") name.
 
     `split` "test" sings partly unseen words in a voice that training never has; `num_lines` (1-8)
     and `voice` (one of the language's in `voices`) override the draw, `unseen_share` (0-1) the
-    share of held-out content words. `UsageError` for anything else.
+    share of held-out content words. `engines` (of `voices.ENGINES`) are those whose voices are
+    drawn, installed here or not. `UsageError` for anything else.
     """
     _check(split, num_lines, voice, language)
     list_name = "songbloom" if language == "en" else f"songbloom {language}"
     rng = random.Random(f"{list_name} {split} {seed} {index}")
     share = unseen_share if unseen_share is not None else UNSEEN_SHARE * (split == "test")
-    drawn = rng.choice(BY_LANGUAGE[language][split])
+    drawn = rng.choice(singers(language, split, engines))
     song = _Composer(rng, BY_NAME[voice] if voice else drawn, language)
     song.lines(num_lines, share)
     return song.score(seed, index, split)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from songbloom.errors import SongBloomError
-from songbloom.synth import arrangement, backing, instruments
+from songbloom.synth import arrangement, backing, espeak, instruments
 from songbloom.synth.render import Rendering, render
 from songbloom.synth.score import Phone, Score, compose, vowels
 from songbloom.synth.voices import BY_NAME, Voice
@@ -111,24 +111,24 @@ def test_bars_keep_phones_apart_and_words_are_words() -> None:
         Phone(symbol, 0.0, 0.1, 60, word)
         for symbol, word in (("F", 0), ("AY1", 0), ("ER0", 0), ("DH", 1), ("AH0", 1))
     )
-    assert singing.mnemonics(phones) == "[[f|'aI|3: D|@]]"
+    assert espeak.mnemonics(phones) == "[[f|'aI|3: D|@]]"
 
 
 def test_every_phone_gets_a_span_in_order_even_when_one_is_swallowed(score: Score) -> None:
     line = tuple(p for p in score.phones if score.words[p.word].line == 0)
-    with singing.Speaker() as speaker:
+    with espeak.Speaker() as speaker:
         spoken = speaker.say(BY_NAME["ash"], line)
     assert len(spoken.spans) == len(line)
     assert all(begin < end for begin, end in spoken.spans)
     starts = [begin for begin, _ in spoken.spans]
     assert np.mean(np.diff(starts) > 0) > 0.95
-    assert singing._align(["k", "a", "t"], ["k", "a"]) == [0, 1]
-    assert singing._align(["aI", "3:"], ["a", "i", "3"]) == [0, 0, 1]
+    assert espeak._align(["k", "a", "t"], ["k", "a"]) == [0, 1]
+    assert espeak._align(["aI", "3:"], ["a", "i", "3"]) == [0, 0, 1]
 
 
 def test_a_voice_that_espeak_lacks_is_an_error_and_the_worker_lives_on(score: Score) -> None:
     line = tuple(p for p in score.phones if score.words[p.word].line == 0)
-    with singing.Speaker() as speaker:
+    with espeak.Speaker() as speaker:
         with pytest.raises(SongBloomError, match="no voice 'xx-nowhere'"):
             speaker.say(Voice("x", "xx-nowhere", 50, 60), line)
         assert len(speaker.say(BY_NAME["ash"], line).samples) > 10_000
