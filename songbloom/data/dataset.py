@@ -7,6 +7,7 @@ T frames of a crop, C latent channels, P patch size.
 import copy
 import functools
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from songbloom.data.shards import DatasetInfo, Shards, SungSection, TrainingSong
 from songbloom.errors import SongBloomError, UsageError
-from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, Vocabulary
+from songbloom.lyrics.frontends import vocabulary
 from songbloom.model.conditioning import NULL_CONDITIONS, Conditions, LyricIds
 from songbloom.model.config import ModelConfig
 from songbloom.units import FRAME_RATE, Frames, Seconds, frames_to_seconds
@@ -59,7 +60,6 @@ class Dataset:
         max_frames: Frames | None = None,
         min_frames: Frames = 1,
         reference: ReferencePolicy = "mixed",
-        vocabulary: Vocabulary = RELEASE_VOCABULARY,
         dropout: bool = True,
         codebook_hash: str | None = None,
         vae_hash: str | None = None,
@@ -73,7 +73,8 @@ class Dataset:
             raise UsageError(
                 f"reference policy '{reference}'; expected {', '.join(REFERENCE_POLICIES)}"
             )
-        self.shards, self.config, self.vocabulary = shards, config, vocabulary
+        self.shards, self.config = shards, config
+        self.vocabulary = vocabulary(config.frontend)
         self.max_frames, self.reference, self.dropout = max_frames, reference, dropout
         self.tracks = np.flatnonzero(shards.frames >= min_frames)
         if not len(self.tracks):
@@ -235,9 +236,14 @@ def next_symbols(begins: Sequence[Seconds | None], frames: Frames) -> Tensor:
     """For each of `frames` + 1 frames, the first symbol that begins in it or later: what a model
     that is about to choose the frame has to look at. `[T + 1]` int64, NOTHING_NEXT for none.
 
-    Symbols without a time are never looked at.
+    A symbol begins in the first frame whose centre it sounds at, as a sketch token tells what
+    sounds at its centre. Symbols without a time are never looked at.
     """
-    sung = [(int(at * FRAME_RATE), index) for index, at in enumerate(begins) if at is not None]
+    sung = [
+        (math.ceil(at * FRAME_RATE - 0.5), index)
+        for index, at in enumerate(begins)
+        if at is not None
+    ]
     at_frames = np.array([at for at, _ in sung], dtype=np.int64)
     indices = np.array([index for _, index in sung] + [NOTHING_NEXT], dtype=np.int64)
     found = np.searchsorted(np.maximum.accumulate(at_frames), np.arange(frames + 1), side="left")
@@ -261,18 +267,29 @@ def check_made_for(
         own = getattr(header, name)
         if own != value:
             what, hint = _MISMATCH[name]
+            hint = hint.format(
+                folder=folder, key=name, own=own, wanted=value, preset=_READERS.get(str(own))
+            )
             raise SongBloomError(f"{folder}: {what} {own}; the model has {value}", hint)
 
 
-_TOKENIZE = "Make the tokens with the model's codec: songbloom prepare SONGS --stages tokenize."
-_ENCODE = "Make the latents with the model's VAE: songbloom prepare SONGS --stages encode-latents."
+_READERS = {"release": "full_150s", "v1": "seedling"}  # a preset that reads a front end's phonemes
+_CODECS = (
+    "Name the model whose codecs made them: --codecs MODEL; or make them with this one's: "
+    "songbloom prepare SONGS -o {folder} "
+)
+_SIZE = "Choose another --preset, or write {key} = {own} in the table [model]."
 _MISMATCH = {
-    "codebook_hash": ("sketch tokens were made with the codebook", _TOKENIZE),
-    "sketch_vocab_size": ("the number of sketch tokens is", _TOKENIZE),
-    "vae_hash": ("latents were made with the VAE", _ENCODE),
-    "latent_dim": ("the number of latent channels is", _ENCODE),
+    "codebook_hash": (
+        "sketch tokens were made with the codebook",
+        _CODECS + "--tokenize-model MODEL",
+    ),
+    "sketch_vocab_size": ("the number of sketch tokens is", _SIZE),
+    "vae_hash": ("latents were made with the VAE", _CODECS + "--vae-model MODEL"),
+    "latent_dim": ("the number of latent channels is", _SIZE),
     "frontend": (
         "phonemes were made by the front end",
-        "Make them with the model's front end: songbloom prepare SONGS --stages align.",
+        "Type: songbloom prepare SONGS -o {folder} --frontend {wanted}; or choose a preset that "
+        "reads what they are: --preset {preset}",
     ),
 }

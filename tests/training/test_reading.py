@@ -22,10 +22,10 @@ from training.runs import (
 from songbloom.data.dataset import NOTHING_NEXT, Dataset, crop_lyrics, next_symbols
 from songbloom.data.loader import Loader, collate
 from songbloom.data.shards import open_shards
-from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY, V1_VOCABULARY
+from songbloom.lyrics.vocabulary import V1_VOCABULARY
 from songbloom.model.config import preset
 from songbloom.model.patches import split_outputs
-from songbloom.model.sketch_symbols import NUM_CODES
+from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.model.songbloom import SongBloom
 from songbloom.stages.assemble import _begins
 from songbloom.synth.score import compose
@@ -70,12 +70,23 @@ def _model(seed: int = 0) -> ReadingSongBloom:
 
 def test_next_symbol_is_the_first_to_begin() -> None:
     """Against a plain search: at frame f, the first symbol of known time that begins in f or
-    later; never one without a time."""
+    later, begin meaning to sound at its centre; never one without a time."""
     begins = [None, 0.1, 0.5, None, 0.52, 1.99]
     found = next_symbols(begins, 60).tolist()
     for frame in range(61):
-        later = [i for i, at in enumerate(begins) if at is not None and int(at * 25) >= frame]
+        later = [i for i, at in enumerate(begins) if at is not None and at * 25 > frame - 0.5]
         assert found[frame] == (later[0] if later else NOTHING_NEXT)
+
+
+def test_where_a_phone_begins_to_sound_it_is_looked_at() -> None:
+    """The frame whose sketch token is the first of a phone looks at this phone, not behind it."""
+    score = compose(6, 2, num_lines=4)
+    phones, tokens = score.phones, score_to_tokens(score)
+    looked = next_symbols([phone.start for phone in phones], len(tokens))
+    for number, phone in enumerate(phones):
+        centres = [f for f in range(len(tokens)) if phone.start <= (f + 0.5) / 25 < phone.end]
+        if centres and phones[number - 1].start * 25 <= centres[0] - 0.5:
+            assert looked[centres[0]] == number
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -95,7 +106,7 @@ def test_samples_look_at_what_is_sung_next(scores: Dataset) -> None:
     sample = scores.sample(0, epoch=0, seed=0)
     tokens = sample.conditions.lyrics.tokens
     looked = [int(tokens[i]) for i in sample.next_symbol.tolist() if i >= 0]
-    letters = [RELEASE_VOCABULARY.symbols[i] for i in dict.fromkeys(looked)]
+    letters = [V1_VOCABULARY.symbols[i] for i in dict.fromkeys(looked)]
     assert all(symbol[0].isupper() for symbol in letters) and len(letters) > 8
     assert (np.diff([i for i in sample.next_symbol.tolist() if i >= 0]) >= 0).all()
 
