@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 # files of a minute and more: processes that share the tests begin with them, or one waits for them
 LONGEST = ("test_runner.py", "test_prepare.py", "test_bad_songs.py", "test_resume.py")
-LONGEST += ("test_engines.py", "test_phases.py", "test_single.py", "test_project.py")
+LONGEST += ("test_engines.py", "test_reading.py", "test_single.py", "test_project.py")
 # the same examples on every machine, however slow it is
 hypothesis.settings.register_profile(
     "anywhere",

@@ -22,7 +22,7 @@ def test_plan(cli: Cli, home: object) -> None:
 def test_language(cli: Cli, home: object) -> None:
     """Each language has songs of its own; a mixed corpus has both."""
     plans = [
-        json.loads(cli("synth", "--songs", 2, "-o", "c", "--dry-run", "--json", *more).out)
+        json.loads(cli("synth", "--songs", 4, "-o", "c", "--dry-run", "--json", *more).out)
         for more in ((), ("--language", "zh"), ("--language", "mixed"))
     ]
     assert len({plan["duration"] for plan in plans}) == 3

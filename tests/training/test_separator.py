@@ -38,8 +38,8 @@ def corpus(tmp_path: Path) -> Path:
         time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
         hum = np.stack([np.sin(time * 1000 * number), np.sin(time * 900)]) * 0.2
         noise = rng.standard_normal((2, 2 * SAMPLE_RATE)) * 0.1
-        audio.save(folder / "vocals.flac", hum.astype(np.float32), SAMPLE_RATE)
-        audio.save(folder / "backing.flac", noise.astype(np.float32), SAMPLE_RATE)
+        for name, sound in (("vocals", hum), ("backing", noise), ("audio", hum + noise)):
+            audio.save(folder / f"{name}.flac", sound.astype(np.float32), SAMPLE_RATE)
         (folder / "truth.json").write_text("{}")
     return tmp_path / "corpus"
 
