@@ -76,7 +76,7 @@ def load(settings: PrepareConfig, device: str) -> Process:
     return process
 
 
-def ingest(item: Item, frontend: str = "release") -> dict[str, Any]:
+def ingest(item: Item, frontend: str = "v1") -> dict[str, Any]:
     """The fields of a song. `SongBloomError` where its sound cannot be read whole."""
     fields = {"audio_sha256": _hash(item.audio), "bytes": item.audio.stat().st_size}
     heard, findings = measure(item.audio)

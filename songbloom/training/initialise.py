@@ -94,7 +94,8 @@ def _check_lyrics(
         raise SongBloomError(
             f"{folder}: reads lyrics with the front end '{theirs.frontend}'; "
             f"the new model with '{ours.frontend}'",
-            "Make the training set's phonemes with that model's front end.",
+            f"Prepare the songs with --frontend {theirs.frontend}, and train with that model's own "
+            "config, the one in its model.json.",
         )
     symbols = json.loads((folder / "vocabulary.json").read_text("utf-8"))
     if tuple(symbols) != vocabulary.symbols:

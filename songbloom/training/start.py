@@ -9,6 +9,7 @@ from typing import Any
 
 from songbloom import config, hub
 from songbloom.errors import SongBloomError, UsageError
+from songbloom.lyrics.frontends import vocabulary
 from songbloom.model.config import ModelConfig, preset_values
 from songbloom.tables import TrainConfig
 from songbloom.training import planner
@@ -33,7 +34,15 @@ def load_settings(path: Path | None, flags: Mapping[str, object]) -> Settings:
     values = preset_values(named)
     own = {f"train.{key}": value for key, value in values.pop("train", {}).items()}
     loaded = config.load(path, flags=flags, preset=(named, own))
-    model = ModelConfig.from_dict(_merged(values, loaded.model), f"preset {named} with [model]")
+    where = f"preset {named} with [model]"
+    model = ModelConfig.from_dict(_merged(values, loaded.model), where)
+    symbols = len(vocabulary(model.frontend))
+    if model.lyric_vocab_size != symbols:
+        raise UsageError(
+            f"{where}: lyric_vocab_size is {model.lyric_vocab_size}; the front end "
+            f"'{model.frontend}' has {symbols} symbols",
+            f"Write lyric_vocab_size = {symbols} in the table [model].",
+        )
     return Settings(loaded.config.train, model, loaded.origins)
 
 

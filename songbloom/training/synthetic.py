@@ -41,19 +41,17 @@ def write_dataset(
     codecs: Path | None = None,
     sound: Sound = "tokens",
     language: str = "en",
-    frontend: str | None = None,
+    frontend: str = "v1",
     on_progress: Callable[[int], None] = lambda songs: None,
 ) -> DatasetInfo:
     """Write `songs` composed songs as a dataset into `folder`; `num_lines` (1-8) shortens them.
 
     Sketch tokens are the scores' own symbols, which the embedded model's codec hears. `codecs` is
-    the model folder that the dataset will say it was made with, `frontend` by default its own, and
-    that of the release without one. Latents are those of the rendered
+    the model folder that the dataset will say it was made with. Latents are those of the rendered
     song by its VAE ("sung", which needs the `synth` extra), zeros without references ("none": to
     read from, milliseconds a song), or follow the tokens: enough to learn from, nothing to hear.
     """
     writer = ShardWriter(folder, _header(codecs, latent_dim, frontend))
-    frontend = writer.header.frontend
     model = load_model(codecs, device=torch.device("cpu")) if codecs and sound == "sung" else None
     for index in range(songs):
         score = compose(
@@ -77,7 +75,7 @@ def training_song(
     sketch: np.ndarray,
     latents: np.ndarray,
     clips: np.ndarray | None = None,
-    frontend: str = "release",
+    frontend: str = "v1",
 ) -> TrainingSong:
     """A score's record: sketch `[T]`, latents `[T, C]`, and reference clips `[K, R, C]` from the
     starts that `clip_starts` names, by default windows of the latents."""
@@ -102,7 +100,7 @@ def clip_starts(frames: Frames) -> tuple[tuple[Frames, ...], Frames]:
     return encode_latents.clip_starts(frames, REFERENCE_FRAMES)
 
 
-def sung_sections(score: Score, frontend: str = "release") -> Iterator[SungSection]:
+def sung_sections(score: Score, frontend: str = "v1") -> Iterator[SungSection]:
     """A score's sections with the phonemes of their lines, and when these begin."""
     for number, section in enumerate(score.sections):
         numbers = [i for i, line in enumerate(score.lines) if line.section == number]
@@ -159,7 +157,7 @@ def _encode(samples: np.ndarray, model: Model) -> np.ndarray:
     return model.vae.encode(torch.from_numpy(samples)[None])[0].half().numpy()
 
 
-def _header(codecs: Path | None, latent_dim: int, frontend: str | None) -> DatasetHeader:
+def _header(codecs: Path | None, latent_dim: int, frontend: str) -> DatasetHeader:
     if codecs is None:
         vae_hash = hashlib.sha256(f"token_latents {latent_dim}".encode()).hexdigest()
         codebook_hash = hashlib.sha256(b"songbloom.model.sketch_symbols").hexdigest()
@@ -167,5 +165,4 @@ def _header(codecs: Path | None, latent_dim: int, frontend: str | None) -> Datas
         info = read_info(codecs)
         vae_hash, codebook_hash = info["sha256"]["vae.safetensors"], info["codebook_hash"]
         latent_dim = info["config"]["latent_dim"]
-        frontend = frontend or info["config"]["frontend"]
-    return DatasetHeader(frontend or "release", vae_hash, codebook_hash, NUM_CODES, latent_dim)
+    return DatasetHeader(frontend, vae_hash, codebook_hash, NUM_CODES, latent_dim)

@@ -20,7 +20,6 @@ from songbloom.data.dataset import Dataset
 from songbloom.data.loader import Loader, MicroBatch
 from songbloom.data.shards import open_shards
 from songbloom.errors import SongBloomError, UsageError
-from songbloom.lyrics.frontends import vocabulary
 from songbloom.training import planner
 from songbloom.training.engine import EngineSettings, build_engine, rank, world_size
 from songbloom.training.job import Job, Outcome, crop_frames, product_dtype
@@ -156,7 +155,6 @@ class Trainer:
             config,
             max_frames=crop_frames(settings, config),
             reference=reference,
-            vocabulary=vocabulary(config.frontend),
             codebook_hash=self.product.codebook_hash,
             vae_hash=self.product.vae_hash,
         )

@@ -140,7 +140,7 @@ def test_crops_differ_between_epochs(dataset: Dataset) -> None:
 def test_shards_do_not_matter(tmp_path: Path) -> None:
     """The same songs in other shards, another order of writing or merged slices: one stream."""
     songs = small_songs(6)
-    header = DatasetHeader("release", "vae", "codebook", 1480)
+    header = DatasetHeader("v1", "vae", "codebook", 1480)
 
     def write(name: str, picked: slice, shard_bytes: int) -> Path:
         writer = ShardWriter(tmp_path / name, header, shard_bytes=shard_bytes)
@@ -230,7 +230,7 @@ def test_a_checkpoint_of_other_tracks_is_refused(dataset: Dataset, tmp_path: Pat
 def test_a_shard_that_breaks_later_is_named(tmp_path: Path, workers: int) -> None:
     """Damage after opening ends the stream with the shard's name, from a worker too; left out at
     opening, the rest of the songs are loaded."""
-    header, songs = DatasetHeader("release", "vae", "codebook", 1480), small_songs(4)
+    header, songs = DatasetHeader("v1", "vae", "codebook", 1480), small_songs(4)
     writer = ShardWriter(tmp_path / "d", header, shard_bytes=1)
     for song in songs:
         writer.add(song)

@@ -8,7 +8,7 @@ import torch
 from songbloom.data.dataset import crop_lyrics
 from songbloom.generation.draws import CounterDraws
 from songbloom.generation.engine import generate_patches
-from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
+from songbloom.lyrics.vocabulary import V1_VOCABULARY
 from songbloom.model.conditioning import Conditions, LyricIds
 from songbloom.model.config import preset
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
@@ -30,8 +30,8 @@ def test_memorises_a_track() -> None:
     sketch = torch.from_numpy(tokens[voiced : voiced + FRAMES])
     latents = _latents(sketch, config.latent_dim)
     text = " ".join(symbol for symbol, _ in crop_lyrics(tuple(sung_sections(score)), 0, 99))
-    ids = RELEASE_VOCABULARY.encode(text)
-    symbols = LyricIds.from_tokens(ids, RELEASE_VOCABULARY, max_sentences=50)
+    ids = V1_VOCABULARY.encode(text)
+    symbols = LyricIds.from_tokens(ids, V1_VOCABULARY, max_sentences=50)
     conditions = Conditions(symbols, latents[: config.reference_frames])
     model = SongBloom(config)
     model.init_weights(torch.Generator().manual_seed(0))

@@ -171,11 +171,12 @@ def test_a_corrupt_shard_is_refused_or_left_out(two_shards: Bench, tmp_path: Pat
 @pytest.mark.parametrize(
     "key, value, message, hint",
     [
-        ("codebook_hash", "0" * 64, "sketch tokens were made with the codebook", "tokenize"),
-        ("sketch_vocab_size", 7, "the number of sketch tokens is 7", "tokenize"),
-        ("vae_hash", "0" * 64, "latents were made with the VAE", "encode-latents"),
+        ("codebook_hash", "0" * 64, "sketch tokens were made with the codebook", "--codecs MODEL"),
+        ("sketch_vocab_size", 7, "the number of sketch tokens is 7", "sketch_vocab_size = 7"),
+        ("vae_hash", "0" * 64, "latents were made with the VAE", "--vae-model MODEL"),
         ("latent_dim", 32, "", ""),
-        ("frontend", "v1", "phonemes were made by the front end v1", "align"),
+        ("frontend", "release", "phonemes were made by the front end release", "--frontend v1"),
+        ("frontend", "release", "the model has v1", "--preset full_150s"),
         ("format", 99, "format 99, expected 1", "Write the dataset again"),
         ("complete", False, "not finished", "it goes on where it stopped"),
     ],
