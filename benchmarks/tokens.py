@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 from songbloom import audio, config
 from songbloom.manifest import Track
 from songbloom.model.sketch_symbols import score_to_labels
-from songbloom.stages import codecs, encode_latents, tokenize
+from songbloom.stages import encode_latents, tokenize
 from songbloom.stages.stage import Item, Process
 from songbloom.synth.render import render
 from songbloom.synth.score import Score, compose
@@ -123,9 +123,7 @@ def measure(
     stages = {"tokenize": tokenize, "encode-latents": encode_latents}
     backends = {name: stage.backend(settings) for name, stage in stages.items()}
     processes = {name: stage.load(settings, "cpu") for name, stage in stages.items()}
-    seedling = backends["encode-latents"].name == "seedling"
-    path = codecs.SEEDLING if seedling else encode_latents.find(str(settings.vae_model))
-    vae, _ = encode_latents.read_vae(path)
+    vae, _ = encode_latents.read_vae(encode_latents.vae_path(settings))
     scores, heard, kept = [], [], []
     spent, length = dict.fromkeys(stages, 0.0), 0.0
     for index in range(songs):

@@ -268,7 +268,7 @@ class PrepareConfig:
     )
     tokenize_model: str | None = _key(
         None,
-        "MuQ model: a folder, or its name on the hub.",
+        "Model folder with a sketch codec; or MuQ: a folder, or its name on the hub.",
         flag="--tokenize-model",
         unset="the embedded sketch codec",
         example="models/MuQ-large-msd-iter",
@@ -288,14 +288,14 @@ class PrepareConfig:
     )
     vae_model: str | None = _key(
         None,
-        "Stable-audio VAE: a model folder, an installed model, or a checkpoint beside its .json.",
+        "Whose VAE: a model folder, an installed model, or a checkpoint beside its .json.",
         flag="--vae-model",
         unset="the embedded one",
         example="models/songbloom_full_150s",
     )
     frontend: str = _key(
-        "release",
-        "Front end that writes lyrics as phonemes.",
+        "v1",
+        "Writes lyrics as phonemes: our models' front end (v1), or the released models'.",
         choices=("release", "v1"),
         flag="--frontend",
     )
@@ -396,9 +396,7 @@ class TrainConfig:
         example="dataset",
     )
     preset: str = _key(
-        "full",
-        "Sizes of the model, and defaults of this table that suit them.",
-        flag="--preset",
+        "full", "Sizes of the model, and defaults of this table that suit them.", flag="--preset"
     )
     seed: int = _key(
         0,
@@ -489,11 +487,7 @@ class TrainConfig:
     )
     nodes: int = _key(1, "Machines.", unit="machines", minimum=1, flag="--nodes")
     zero: int = _key(
-        0,
-        "DeepSpeed's ZeRO stage; 0 = PyTorch's own engine.",
-        minimum=0,
-        maximum=3,
-        flag="--zero",
+        0, "DeepSpeed's ZeRO stage; 0 = PyTorch's own engine.", minimum=0, maximum=3, flag="--zero"
     )
     shard: bool = _key(
         False,
@@ -508,15 +502,10 @@ class TrainConfig:
         flag="--reading",
     )
     factored_sketch: bool = _key(
-        False,
-        "While training, sketch tables are sums of a phone's and a pitch's vectors: for the "
-        "seedling's codebook.",
+        False, "Learn sketch tables as phone plus pitch vectors: for the seedling's codebook."
     )
     corrupt_sketch: float = _key(
-        0.0,
-        "Share of the sketch tokens that the model mishears while training.",
-        minimum=0.0,
-        maximum=1.0,
+        0.0, "Share of sketch tokens misheard while training.", minimum=0.0, maximum=1.0
     )
     reference: str = _key(
         "mixed",

@@ -20,6 +20,11 @@ def vae_hash(folder: Path) -> str:
     return str(_value(folder, "sha256", "vae.safetensors"))
 
 
+def vae_kind(folder: Path) -> str:
+    """What the VAE of a model folder is: "seedling", or "oobleck" as in stable-audio."""
+    return str(_value(folder, "vae", "kind"))
+
+
 def licence(folder: Path) -> str:
     """Whoever uses the model folder's codecs is bound by this."""
     return str(_value(folder, "licence"))

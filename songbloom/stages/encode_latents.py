@@ -1,8 +1,9 @@
 """VAE latents, 25 a second: `latents.safetensors` with `latents` float16 `[T, C]`, T = samples //
 1920, and `references` float16 `[K, R, C]`.
 
-* `seedling`: the embedded model's VAE. `stable-audio`: the VAE of a model folder or an installed
-  model, a stable-audio-tools checkpoint, or a folder of diffusers' `AutoencoderOobleck`.
+* `seedling`: the small VAE of the embedded model, or of a model folder.
+* `stable-audio`: the VAE of a model folder or an installed model, a stable-audio-tools checkpoint,
+  or a folder of diffusers' `AutoencoderOobleck`.
 * Latents are the posterior's mean: nothing is drawn, so a song always has the same latents.
 * Long songs are encoded in chunks of ten seconds that overlap by what the encoder can hear, so that
   borders do not show and memory does not grow.
@@ -19,7 +20,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from songbloom import audio, hub
-from songbloom.errors import MissingAssetError, SongBloomError
+from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.files import sha256
 from songbloom.stages import codecs, sound
 from songbloom.stages.stage import Backend, Item, Process
@@ -40,33 +41,39 @@ _CHECKPOINTS = (".ckpt", ".pt", ".pth")
 
 
 def backend(settings: PrepareConfig) -> Backend:
-    """The stable-audio VAE where one is named, else the embedded one."""
-    wanted, name = settings.vae_backend, settings.vae_model
-    reference = {"reference": settings.reference}
-    if wanted == "seedling" or (wanted == "auto" and not name):
-        why = "asked for" if wanted == "seedling" else "no other VAE is named"
-        identity = {"vae": codecs.vae_hash(codecs.SEEDLING), **reference}
-        return Backend("seedling", why, identity, codecs.licence(codecs.SEEDLING))
-    if not name:
-        raise MissingAssetError(
-            "stable-audio: no VAE is named",
-            "Give a model or a checkpoint as --vae-model, or type: songbloom pull "
-            f"{hub.RELEASES[0]}",
-        )
-    why = "asked for" if wanted == "stable-audio" else "a VAE is named"
-    path = find(name)
+    """The VAE that is named, else the embedded one."""
+    wanted, path = settings.vae_backend, vae_path(settings)
+    why = "a VAE is named" if settings.vae_model else "no other VAE is named"
+    why = why if wanted == "auto" else "asked for"
+    identity: dict[str, Any]
     if (path / "model.json").is_file():
+        name = "seedling" if codecs.vae_kind(path) == "seedling" else "stable-audio"
         identity, licence = {"vae": codecs.vae_hash(path)}, codecs.licence(path)
     else:
-        identity, licence = {"files": [sha256(file) for file in _files(path)]}, ""
-    return Backend("stable-audio", why, {**identity, **reference}, licence)
+        name, identity, licence = "stable-audio", {"files": list(map(sha256, _files(path)))}, ""
+    if wanted not in ("auto", name):
+        raise UsageError(
+            f"--vae-backend {wanted}: {path} holds a VAE of the kind {name}",
+            "Name another --vae-model, or leave --vae-backend out.",
+        )
+    return Backend(name, why, {**identity, "reference": settings.reference}, licence)
+
+
+def vae_path(settings: PrepareConfig) -> Path:
+    """Where the VAE that is named is, or the embedded one. `MissingAssetError` for none."""
+    if settings.vae_model:
+        return find(settings.vae_model)
+    if settings.vae_backend != "stable-audio":
+        return codecs.SEEDLING
+    raise MissingAssetError(
+        "stable-audio: no VAE is named",
+        f"Give a model or a checkpoint as --vae-model, or type: songbloom pull {hub.RELEASES[0]}",
+    )
 
 
 def load(settings: PrepareConfig, device: str) -> Process:
     """The VAE in memory."""
-    seedling = backend(settings).name == "seedling"
-    path = codecs.SEEDLING if seedling else find(str(settings.vae_model))
-    vae, vae_hash = read_vae(path)
+    vae, vae_hash = read_vae(vae_path(settings))
     encode = encoder(vae, device)
     longest = seconds_to_frames(settings.reference)
 

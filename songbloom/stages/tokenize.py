@@ -1,6 +1,7 @@
 """Sketch tokens, 25 a second: `tokens.npy` int32 `[T]`, T = samples // 1920 at 48 kHz.
 
-* `seedling`: the embedded model's sketch codec, which hears the phone and the pitch of each frame.
+* `seedling`: the sketch codec of the embedded model or of a model folder, which hears the phone and
+  the pitch of each frame.
 * `muq`: embeddings of MuQ, each rounded to the nearest centroid of a codebook that
   `songbloom codebook fit` made. The codebook says which layer, and of which weights.
 
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import soxr
 
+from songbloom import hub
 from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.files import sha256
 from songbloom.stages import codecs, sound, tools, tools_environment
@@ -34,14 +36,16 @@ _SHORTEST: Frames = 25  # what is shorter is filled up with silence: the spectra
 
 
 def backend(settings: PrepareConfig) -> Backend:
-    """MuQ where its model and a codebook are named, else the embedded codec."""
+    """MuQ where its model and a codebook are named, else a sketch codec."""
     model, codebook = settings.tokenize_model, settings.codebook
     wanted = settings.tokenize_backend
     if wanted == "seedling" or (wanted == "auto" and not (model and codebook)):
-        lacks = "a codebook" if model else "a model" if codebook else "a model or a codebook"
-        why = "asked for" if wanted == "seedling" else f"MuQ would need {lacks}, which is not named"
-        identity = {"codebook_hash": codecs.codebook_hash(codecs.SEEDLING)}
-        return Backend("seedling", why, identity, codecs.licence(codecs.SEEDLING))
+        lacks = "a model" if codebook else "a model or a codebook"
+        why = "its model is named" if model else f"MuQ would need {lacks}, which is not named"
+        why = "asked for" if wanted == "seedling" else why
+        folder = codec_folder(settings)
+        identity = {"codebook_hash": codecs.codebook_hash(folder)}
+        return Backend("seedling", why, identity, codecs.licence(folder))
     _require_muq(settings)
     book = Codebook.load(Path(str(codebook)).expanduser())
     version = tools_environment.pins("muq")["muq"]
@@ -53,7 +57,7 @@ def backend(settings: PrepareConfig) -> Backend:
 def load(settings: PrepareConfig, device: str) -> Process:
     """The tokenizer in memory."""
     if backend(settings).name == "seedling":
-        return _seedling(device)
+        return _seedling(codec_folder(settings), device)
     book = Codebook.load(Path(str(settings.codebook)).expanduser())
     model = muq_folder(settings)
     if muq_hash(model) != book.source.model:
@@ -69,6 +73,23 @@ def load(settings: PrepareConfig, device: str) -> Process:
 
     weakref.finalize(process, embedder.close)
     return process
+
+
+def codec_folder(settings: PrepareConfig) -> Path:
+    """The model folder whose sketch codec is meant: the one that is named, or the embedded one.
+
+    `MissingAssetError` for a name that stands for no model folder with a sketch codec.
+    """
+    if not settings.tokenize_model:
+        return codecs.SEEDLING
+    hint = "Name a model folder with a sketch codec; or to use a MuQ model, its --codebook too."
+    try:
+        folder = hub.resolve(settings.tokenize_model, hub.models_folder(None))
+    except MissingAssetError as error:
+        raise MissingAssetError(error.message, hint) from error
+    if not (folder / "sketch.json").is_file():
+        raise MissingAssetError(f"{folder}: holds no sketch codec (it has no sketch.json)", hint)
+    return folder
 
 
 def muq_folder(settings: PrepareConfig) -> Path:
@@ -127,13 +148,13 @@ class MuqEmbedder:
         return kept
 
 
-def _seedling(device: str) -> Process:
+def _seedling(model: Path, device: str) -> Process:
     import torch
 
     from songbloom.model.sketch_codec import SketchCodec
 
-    codec = SketchCodec.load(codecs.SEEDLING, "sketch").to(device)
-    codebook_hash = codecs.codebook_hash(codecs.SEEDLING)
+    codec = SketchCodec.load(model, "sketch").to(device)
+    codebook_hash = codecs.codebook_hash(model)
 
     def process(item: Item, folder: Path) -> Mapping[str, Any]:
         audio = torch.from_numpy(_song(item))[None].to(device)

@@ -1,5 +1,6 @@
 """VAE latents of songs: the posterior's means, whatever the length, of three kinds of VAE."""
 
+import dataclasses
 import json
 import pickle
 import shutil
@@ -11,7 +12,7 @@ import torch
 from safetensors.numpy import load_file
 
 from songbloom import audio, hub
-from songbloom.errors import MissingAssetError, SongBloomError
+from songbloom.errors import MissingAssetError, SongBloomError, UsageError
 from songbloom.manifest import Track
 from songbloom.model.checkpoint import load_model, read_info
 from songbloom.model.release import load_pickle_tensors
@@ -329,6 +330,18 @@ def test_diffusers_folders_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     refused("it is a AutoencoderKL", _class_name="AutoencoderKL")
     refused("proportions", decoder_channels=16)
     refused("not a readable safetensors")
+
+
+def test_the_backend_is_called_what_the_vae_is(mini_folder: Path) -> None:
+    """A model folder's VAE is of one kind, and asking for the other is a mistake."""
+    for folder, kind, other in (
+        (SEEDLING, "seedling", "stable-audio"),
+        (mini_folder, "stable-audio", "seedling"),
+    ):
+        named = PrepareConfig(vae_model=str(folder))
+        assert encode_latents.backend(named).name == kind
+        with pytest.raises(UsageError, match=f"of the kind {kind}"):
+            encode_latents.backend(dataclasses.replace(named, vae_backend=other))
 
 
 def test_names_that_stand_for_nothing_say_what_to_type(

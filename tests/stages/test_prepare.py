@@ -8,12 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from stages.corpora import SONGS, begin, contents, events, prepare, rows, run, write_song
 
 from songbloom.data.shards import open_shards
+from songbloom.model.checkpoint import read_info
+from songbloom.model.seedling_vae import SeedlingVAE, SeedlingVAEConfig
+from songbloom.model.sketch_codec import SketchCodec, SketchCodecConfig
 from songbloom.stages.stage import STAGES
+from songbloom.training import seedling, seedling_vae
 
 pytest.importorskip("pyworld", reason="the extra synth is not installed")
+
+TRAIN = ("train", "--preset", "nano", "--max-steps", 1, "--gpus", 0, "--batch-size", 4)
+TRAIN += ("--crop", 5.12, "--validation-songs", 0)
 
 
 @pytest.fixture(scope="session")
@@ -141,13 +149,48 @@ def test_ray_leaves_no_trace(prepared: Path, songs: Path, tmp_path: Path) -> Non
 
 def test_the_trainer_takes_it(prepared: Path, tmp_path: Path) -> None:
     """`songbloom train` learns from it, and its songs' lyrics are in the model's symbols."""
-    ran = run(
-        "train", "--data", prepared, "--preset", "nano", "-o", tmp_path / "run", "--max-steps", 1,
-        "--gpus", 0, "--batch-size", 4, "--crop", 5.12, "--validation-songs", 0, "--json",
-    )  # fmt: skip
+    ran = run(*TRAIN, "--data", prepared, "-o", tmp_path / "run", "--json")
     assert ran.code == 0, ran.err
     steps = [event for event in events(ran) if event["event"] == "step"]
     assert len(steps) == 1 and 0 < steps[0]["lm_loss"] < 20
+
+
+@pytest.fixture
+def own_codecs(tmp_path: Path) -> Path:
+    """Codecs as `songbloom seedling` writes them, but of no training."""
+    torch.manual_seed(1)
+    for name in ("vae", "sketch"):
+        (tmp_path / name).mkdir()
+    seedling_vae.save(SeedlingVAE(SeedlingVAEConfig()), tmp_path / "vae")
+    SketchCodec(SketchCodecConfig()).save(tmp_path / "sketch")
+    recipe = seedling.Recipe()
+    seedling.assemble(
+        tmp_path / "vae", tmp_path / "sketch", tmp_path / "own", name="own", recipe=recipe
+    )
+    return tmp_path / "own"
+
+
+def test_codecs_of_our_own_take_the_place_of_the_packaged(
+    prepared: Path, songs: Path, own_codecs: Path, tmp_path: Path
+) -> None:
+    """Tokens and latents are made again and nothing else; the set says whose they are, the trainer
+    asks for that model, and what it trains has these codecs."""
+    data = tmp_path / "data"
+    shutil.copytree(prepared, data)
+    models = ("--tokenize-model", own_codecs, "--vae-model", own_codecs)
+    done = prepare(songs, data, "--workers", 1, *models)
+    assert done["stages"] == {"tokenize": 3, "encode-latents": 3}
+    made, own = json.loads((data / "dataset.json").read_text()), read_info(own_codecs)
+    assert made["vae_hash"] == own["sha256"]["vae.safetensors"]
+    assert made["codebook_hash"] == own["codebook_hash"]
+    words = (*TRAIN, "--data", data, "-o", tmp_path / "run")
+    refused = run(*words)
+    assert refused.code == 1 and "--codecs MODEL" in refused.err
+    ran = run(*words, "--codecs", own_codecs)
+    assert ran.code == 0, ran.err
+    trained = read_info(tmp_path / "run" / "model")
+    for name in ("vae.safetensors", "sketch.safetensors"):
+        assert trained["sha256"][name] == own["sha256"][name]
 
 
 def test_a_dry_run_tells_and_changes_nothing(songs: Path, tmp_path: Path) -> None:

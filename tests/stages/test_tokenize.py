@@ -163,13 +163,24 @@ def test_auto_takes_muq_only_where_a_model_and_a_codebook_are_named() -> None:
     """Without one of them the embedded codec works, and the reason names what is lacking."""
     for changes, lacks in (
         ({}, "a model or a codebook"),
-        ({"tokenize_model": "x"}, "a codebook"),
         ({"codebook": "y"}, "a model"),
     ):
         backend = tokenize.backend(dataclasses.replace(SEEDLING, **changes))
         assert backend.name == "seedling" and f"need {lacks}," in backend.why
     asked = dataclasses.replace(SEEDLING, tokenize_backend="seedling", codebook="y")
     assert tokenize.backend(asked).why == "asked for"
+
+
+def test_a_model_that_is_named_is_used_or_refused(mini_folder: Path) -> None:
+    """A model folder with a sketch codec tokenizes; one without, and a MuQ model without its
+    codebook, are refused: never is another codec used than the one named."""
+    named = dataclasses.replace(SEEDLING, tokenize_model=str(codecs.SEEDLING))
+    assert tokenize.backend(named).hash == tokenize.backend(SEEDLING).hash
+    assert tokenize.backend(named).why == "its model is named"
+    for name in (str(mini_folder), "no/such"):
+        with pytest.raises(MissingAssetError) as caught:
+            tokenize.backend(dataclasses.replace(SEEDLING, tokenize_model=name))
+        assert "--codebook" in caught.value.hint
 
 
 def test_muq_without_its_parts_says_what_to_type(
