@@ -1,12 +1,27 @@
 # make song   a song from the example lyrics and clip, from a fresh clone
 # make test   lint, types and tests
-# Both make and use .venv; PYTHON names the interpreter to make it with.
+# make seedling   the embedded model from nothing into OUT; the same again goes on where it stopped
+# All make and use .venv; PYTHON names the interpreter to make it with.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: song test lint man clean
+# Of make seedling: hours of songs with sound, scores without, and more words for any of its commands.
+HOURS ?= 2.5
+SCORES ?= 10000
+SEED ?= 1
+OUT ?= out/seedling
+SYNTH ?=
+CODECS ?=
+READ ?=
+PREPARE ?=
+SING ?=
+SCORE ?=
+SONGBLOOM := $(BIN)/songbloom
+MIXED := --seed $(SEED) --language mixed
+
+.PHONY: song test lint seedling man clean
 .DELETE_ON_ERROR:
 
 song: $(VENV)/.core
@@ -20,6 +35,16 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+seedling: $(VENV)/.seedling
+	$(SONGBLOOM) synth --hours $(HOURS) $(MIXED) -o $(OUT)/corpus $(SYNTH)
+	$(SONGBLOOM) seedling $(OUT)/corpus --work $(OUT)/work -o $(OUT)/codecs $(CODECS)
+	$(SONGBLOOM) synth --scores --songs $(SCORES) $(MIXED) --codecs $(OUT)/codecs -o $(OUT)/scores
+	$(SONGBLOOM) train --preset seedling_read --data $(OUT)/scores --codecs $(OUT)/codecs -o $(OUT)/read $(READ)
+	$(SONGBLOOM) prepare $(OUT)/corpus --tokenize-model $(OUT)/codecs --vae-model $(OUT)/codecs -o $(OUT)/dataset $(PREPARE)
+	$(SONGBLOOM) train --preset seedling --data $(OUT)/dataset --init-from $(OUT)/read/model -o $(OUT)/sing $(SING)
+	$(SONGBLOOM) export $(OUT)/sing --dtype float16 --name seedling --force -o $(OUT)/model
+	$(BIN)/python benchmarks/seedling.py --model $(OUT)/model --cache $(OUT)/songs $(SCORE)
+
 man: $(VENV)/.core
 	$(BIN)/python -m songbloom_cli.man man
 
@@ -29,6 +54,11 @@ clean:
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e .
+	$(BIN)/python .ci/check_torch.py
+	touch $@
+
+$(VENV)/.seedling: $(VENV)/.core
+	$(INSTALL) -e '.[synth,prepare,eval]'
 	$(BIN)/python .ci/check_torch.py
 	touch $@
 
