@@ -97,7 +97,7 @@ def _sure(words: Sequence[Heard | None]) -> list[Heard]:
 def _in_order(
     aligner: Aligner, samples: np.ndarray, lines: Sequence[SungLine], heard: Sequence[Heard | None]
 ) -> tuple[float, int]:
-    """1 for the order as asked, a half where both are alike; of no song where it has one section."""
+    """1 for the order as asked, a half where both are alike; (0, 0) where there is one section."""
     if len({line.section for line in lines}) < 2:
         return 0.0, 0
     other = aligner(samples, sorted(lines, key=lambda line: -line.section))

@@ -1,7 +1,7 @@
 """Whether the voice is in tune: its pitch against the key, the notes and the true voice.
 
-The pitch is that of WORLD's Harvest in the voice that the embedded separator finds, every 10 ms
-where somebody sings; of the true voice once, as the ceiling. `in_key`: frames within 50 cents of a
+The pitch is that of WORLD (DIO, refined by StoneMask) in the voice that the embedded separator
+finds, every 10 ms where somebody sings; of the true voice once, as the ceiling. `in_key`: frames within 50 cents of a
 note of the song's scale; seven of twelve semitones are, so that chance is 58 %. The model chooses
 its own key: `in_heard_key` is by the scale that fits the accompaniment alone best (Krumhansl and
 Kessler's profiles 1982), which `key_right` of the songs have rightly where the key is known.
@@ -64,9 +64,11 @@ def _sung(song: Song, step: str) -> Sung:
 
 def pitch_of(voice: np.ndarray) -> np.ndarray:
     """MIDI notes of a voice `[samples]` at 16 kHz every 10 ms, NaN where nobody sings."""
-    hertz, times = pyworld.harvest(
-        voice.astype(np.float64), vocals.RATE, _LOWEST, _HIGHEST, 1000 * FRAME
+    samples = voice.astype(np.float64)
+    rough, times = pyworld.dio(
+        samples, vocals.RATE, f0_floor=_LOWEST, f0_ceil=_HIGHEST, frame_period=1000 * FRAME
     )
+    hertz = pyworld.stonemask(samples, rough, times, vocals.RATE)
     sung = np.zeros(len(times), bool)
     for start, end in structure_similarity.find_phrases(voice):
         sung |= (times >= start) & (times < end)
