@@ -19,16 +19,17 @@ is in the modules of benchmarks/seedling_tables. Intervals are 95 %, by bootstra
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from seedling_tables import chain, codec, form, songs, speed, style, tune
 
 from songbloom import hub
-from songbloom.generation.device import choose_device
-from songbloom.model.checkpoint import load_model
+from songbloom.model.checkpoint import Model, load_model
 from songbloom.model.sketch_codec import SketchCodec
 from songbloom.stages.stage import digest
 
@@ -38,18 +39,15 @@ TIMED = 3  # songs
 
 def measure(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
     """Every table that was asked for."""
-    model = load_model(
-        hub.resolve(arguments.model, hub.models_folder(None)), device=choose_device("auto")
-    )
+    folder = hub.resolve(arguments.model, hub.models_folder(None))
+    model = load_model(folder, device=torch.device("cpu"))
     sketch = SketchCodec.load(model.folder, "sketch")
     wanted = arguments.only
     count = arguments.songs if set(wanted) - {"speed"} else min(TIMED, arguments.songs)
-    english = list(songs.songs(model, count, "en", cache))
+    english = _made(model, count, "en", cache)
     mandarin = arguments.mandarin if "chain" in wanted else 0
     tables = {
-        "chain": lambda: chain.table(
-            english, list(songs.songs(model, mandarin, "zh", cache)), sketch
-        ),
+        "chain": lambda: chain.table(english, _made(model, mandarin, "zh", cache), sketch),
         "tune": lambda: tune.table(english),
         "style": lambda: style.table(english),
         "form": lambda: form.table(english, model),
@@ -65,6 +63,14 @@ def measure(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
         "seconds": round(sum(song.score.duration for song in english), 1),
     }
     return about | {name: tables[name]() for name in wanted}
+
+
+def _made(model: Model, count: int, language: str, cache: Path) -> list[songs.Song]:
+    made = []
+    for song in songs.songs(model, count, language, cache):
+        made.append(song)
+        print(f"{language}: {len(made)} of {count} songs are there", file=sys.stderr, flush=True)
+    return made
 
 
 def lines(name: str, value: Any) -> list[str]:

@@ -96,12 +96,11 @@ class TrueSketch(CounterDraws):
     def token(self, probs: Tensor, patch: int, position: int) -> Tensor:
         """The true token, whatever the model thinks of it."""
         at = patch * self.patch_size + position
-        token = self.sketch[at] if at < len(self.sketch) else torch.tensor(self.eos)
-        return token.to(probs.device)
+        return self.sketch[at] if at < len(self.sketch) else torch.tensor(self.eos)
 
 
 def songs(model: Model, count: int, language: str, cache: Path) -> Iterator[Song]:
-    """`count` songs in all their steps, made where the cache lacks them."""
+    """`count` songs in all their steps, made on the CPU where the cache lacks them."""
     made = cache / digest([model.info["sha256"], model.info["config"]])[:16]
     voices = [voice.name for split in BY_LANGUAGE[language].values() for voice in split]
     for number in range(count):
@@ -136,7 +135,7 @@ def _write_made(song: Song, model: Model, seed: int) -> None:
     request = _request(song, model)
     if not song.sound("true sketch").exists():
         _save(song.sound("true sketch"), _of_true_sketch(song, model, request, seed))
-    options = GenerateOptions(seed=seed, device=model.songbloom.sketch_lm.bos.device.type)
+    options = GenerateOptions(seed=seed, device="cpu")
     generate([request], model.folder, song.sound("model"), options)  # skips what is there
 
 
@@ -173,8 +172,7 @@ def _of_true_sketch(song: Song, model: Model, request: Request, seed: int) -> np
 
 def _encoded(model: Model, samples: np.ndarray) -> Tensor:
     """Latents `[T, C]` of sound `[2, n]`."""
-    device = model.songbloom.sketch_lm.bos.device
-    return model.vae.encode(torch.from_numpy(samples)[None].to(device))[0]
+    return model.vae.encode(torch.from_numpy(samples)[None])[0]
 
 
 def _save(path: Path, samples: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from seedling_tables.songs import Song
 from songbloom.evaluation import musicnn, vocals
 from songbloom.stages import structure_similarity
 
+_LEVEL = 10 ** (-30 / 20)
 ROWS: dict[str, Callable[[Song], Path]] = {
     "rest": lambda song: song.clip_rest,
     "true sketch": lambda song: song.sound("true sketch"),
@@ -56,10 +57,8 @@ class Listener:
 
     def __call__(self, song: Song, path: Path) -> Style:
         voice, band = song.parts(path)
-        phrases = structure_similarity.find_phrases(voice)
-        sung = [voice[round(a * vocals.RATE) : round(b * vocals.RATE)] for a, b in phrases]
         return Style(
-            self._voice(np.concatenate([*sung, voice[: vocals.RATE]])),
+            self._voice(_sung(voice)),
             float(np.atleast_1d(librosa.feature.tempo(y=band, sr=vocals.RATE))[0]),
             structure_similarity.listen(band).chroma.sum(axis=1),
             self._mean(band),
@@ -67,6 +66,14 @@ class Listener:
 
     def _mean(self, samples: np.ndarray) -> np.ndarray:
         return self._music(samples).mean(axis=0)
+
+
+def _sung(voice: np.ndarray) -> np.ndarray:
+    """Where somebody sings in a voice `[n]` at 16 kHz, at the level that Resemblyzer wants."""
+    phrases = structure_similarity.find_phrases(voice)
+    parts = [voice[round(a * vocals.RATE) : round(b * vocals.RATE)] for a, b in phrases]
+    sung = np.concatenate(parts) if parts else voice
+    return sung * (_LEVEL / (np.sqrt(np.mean(sung**2)) + 1e-9))
 
 
 def table(songs: Sequence[Song]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Whether the voice is in tune: its pitch against the key, the notes and the true voice.
 
 The pitch is that of WORLD (DIO, refined by StoneMask) in the voice that the embedded separator
-finds, every 10 ms where somebody sings; of the true voice once, as the ceiling. `in_key`: frames within 50 cents of a
-note of the song's scale; seven of twelve semitones are, so that chance is 58 %. The model chooses
-its own key: `in_heard_key` is by the scale that fits the accompaniment alone best (Krumhansl and
-Kessler's profiles 1982), which `key_right` of the songs have rightly where the key is known.
-`on_note`: frames within 50 cents of the melody's very note there. `voiced`: of the song's time;
-`of_true`: seconds against those of the true voice. `low` to `high` hold nine of ten frames, in Hz.
+finds, every 10 ms where somebody sings; of the true voice once, as the ceiling. `in_key`: frames
+within 50 cents of a note of the song's scale; seven of twelve semitones are, so that chance is
+58 %. The model chooses its own key: `in_heard_key` is by the scale that fits the accompaniment
+alone best (Krumhansl and Kessler's profiles 1982), which `key_right` of the songs have rightly
+where the key is known. `on_note`: frames within 50 cents of the melody's very note there. `voiced`:
+of the song's time; `of_true`: seconds against those of the true voice. `low` to `high` hold nine of
+ten frames, in Hz.
 """
 
 from collections.abc import Sequence
