@@ -9,7 +9,8 @@ import pytest
 from model.small import small_config, small_model
 
 from songbloom.errors import UsageError
-from songbloom.model.config import PRESETS, ModelConfig, SamplingConfig, preset
+from songbloom.lyrics.frontends import vocabulary
+from songbloom.model.config import ABLATIONS, PRESETS, ModelConfig, SamplingConfig, preset
 from songbloom.model.summary import summarize
 
 
@@ -18,6 +19,14 @@ def test_presets_load_and_round_trip(name: str) -> None:
     """Every preset is a valid config, and survives a dict and JSON."""
     config = preset(name)
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *(f"ablations/{name}" for name in ABLATIONS)])
+def test_presets_read_with_our_front_end(name: str) -> None:
+    """Only the released sizes keep the release's front end; each has a row for every symbol."""
+    config = preset(name)
+    assert config.frontend == ("release" if name in ("full_150s", "full_240s") else "v1")
+    assert config.lyric_vocab_size == len(vocabulary(config.frontend))
 
 
 def test_released_size() -> None:

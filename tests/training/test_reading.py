@@ -23,6 +23,7 @@ from songbloom.data.dataset import NOTHING_NEXT, Dataset, crop_lyrics, next_symb
 from songbloom.data.loader import Loader, collate
 from songbloom.data.shards import open_shards
 from songbloom.lyrics.vocabulary import V1_VOCABULARY
+from songbloom.model.checkpoint import load_model
 from songbloom.model.config import preset
 from songbloom.model.patches import split_outputs
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
@@ -199,6 +200,45 @@ def test_a_run_with_reading_stops_and_goes_on(bench: Bench, tmp_path: Path) -> N
     assert_same_checkpoint(checkpoint(whole), checkpoint(parts))
     assert all("reader" not in name for name in weights(whole))
     assert sum(row.get("reading_loss", 0.0) for row in rows(whole)) > 0
+
+
+@pytest.fixture(scope="module")
+def reader(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in the manner of `seedling_read`: no reference, no flow, all the help there is."""
+    folder = tmp_path_factory.mktemp("reader")
+    config = bench.config.read_text().replace("reference_frames = 25", "reference_frames = 0")
+    config += "factored_sketch = true\ncorrupt_sketch = 0.1\n"
+    config += "[model.objective]\nflow_weight = 0.0\ncondition_dropout = 0.0\n"
+    (folder / "read.toml").write_text(config)
+    words = Bench(folder / "read.toml", bench.data).words(folder / "run", "--steps", 3, *READING)
+    trained(words)
+    assert all(row["flow_loss"] == 0 for row in rows(folder / "run"))
+    assert sum(row.get("reading_loss", 0.0) for row in rows(folder / "run")) > 0
+    return folder / "run"
+
+
+def test_what_helped_to_read_is_not_exported(reader: Path, tmp_path: Path) -> None:
+    """The model that comes out of the checkpoint is the plain one that the training wrote."""
+    trained(["export", reader, "-o", tmp_path / "model"])
+    ours, theirs = contents(reader / "model"), contents(tmp_path / "model")
+    assert ours["model.safetensors"] == theirs["model.safetensors"]
+    model = load_model(tmp_path / "model", device=torch.device("cpu"))
+    assert model.songbloom.state_dict().keys() == SongBloom(model.config).state_dict().keys()
+
+
+def test_a_model_that_reads_goes_on_to_sing(bench: Bench, reader: Path, tmp_path: Path) -> None:
+    """Its weights begin a run with references and flow, and such a run says what differs."""
+    words = bench.words(tmp_path / "run", "--steps", 2, "--init-from", reader / "model")
+    ran = trained(words)
+    assert "reference_frames 0" in ran.err
+    assert all(row["flow_loss"] > 0 for row in rows(tmp_path / "run"))
+
+
+def test_the_presets_that_read_and_sing_are_one_model() -> None:
+    """`seedling` takes the weights of `seedling_read`: only room and objective differ."""
+    read, sing = preset("seedling_read").to_dict(), preset("seedling").to_dict()
+    differ = {key for key in sing if read[key] != sing[key]}
+    assert differ == {"reference_frames", "objective", "sampling"}
 
 
 def test_reading_refuses_what_hides_layers(bench: Bench, tmp_path: Path) -> None:

@@ -244,6 +244,7 @@ def test_gpus_that_are_not_there(bench: Bench, tmp_path: Path) -> None:
         ("[model]\nwidth = 3", "width"),
         ("[model]\ndim = 'wide'", "dim is 'wide'; expected a whole number"),
         ("[model]\ndim = 36", "head_dim"),
+        ("[model]\nfrontend = 'release'", "lyric_vocab_size = 330"),
         ("[model.sampling]\nsteps = 3", "steps"),
         ("[train]\nlearning_rat = 3", "Did you mean 'learning_rate'"),
         ("[train]\nlearning_rate = 'high'", "train.learning_rate"),
