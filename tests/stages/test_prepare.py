@@ -20,7 +20,7 @@ from songbloom.training import seedling, seedling_vae
 
 pytest.importorskip("pyworld", reason="the extra synth is not installed")
 
-TRAIN = ("train", "--preset", "nano", "--max-steps", 1, "--gpus", 0, "--batch-size", 4)
+TRAIN = ("train", "--preset", "seedling", "--max-steps", 1, "--gpus", 0, "--batch-size", 4)
 TRAIN += ("--crop", 5.12, "--validation-songs", 0)
 
 
