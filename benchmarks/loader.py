@@ -41,7 +41,7 @@ from songbloom.model.config import preset
 
 CHANNELS, BATCH = 64, 4
 CONFIG = preset("tiny")
-HEADER = DatasetHeader("release", "vae", "codebook", CONFIG.sketch_vocab_size)
+HEADER = DatasetHeader(CONFIG.frontend, "vae", "codebook", CONFIG.sketch_vocab_size)
 
 
 def random_song(number: int) -> TrainingSong:

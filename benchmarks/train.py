@@ -88,7 +88,7 @@ def build(args: argparse.Namespace, folder: Path) -> tuple[Trainer, start.Settin
         compile=args.compile,
         gpus=args.gpus,
     )
-    write_dataset(folder / "data", songs=args.songs, codecs=CODECS)
+    write_dataset(folder / "data", songs=args.songs, codecs=CODECS, frontend=config.frontend)
     device = torch.device("cuda" if args.gpus else "cpu")
     job = Job(train, config, folder / "run", CODECS)
     return Trainer(job, Run(job.run), device, lambda event: None), start.Settings(train, config, {})
