@@ -21,7 +21,7 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ TABLES = ("chain", "tune", "style", "form", "codec", "speed")
 TIMED = 3  # songs
 
 
-def measure(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
-    """Every table that was asked for."""
+def measure(arguments: argparse.Namespace, cache: Path) -> Iterator[tuple[str, Any]]:
+    """What is measured, then every table that was asked for as it is done."""
     folder = hub.resolve(arguments.model, hub.models_folder(None))
     model = load_model(folder, device=torch.device("cpu"))
     sketch = SketchCodec.load(model.folder, "sketch")
@@ -62,7 +62,9 @@ def measure(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
         "mandarin": mandarin,
         "seconds": round(sum(song.score.duration for song in english), 1),
     }
-    return about | {name: tables[name]() for name in wanted}
+    yield from about.items()
+    for name in wanted:
+        yield name, tables[name]()
 
 
 def _made(model: Model, count: int, language: str, cache: Path) -> list[songs.Song]:
@@ -90,7 +92,7 @@ def lines(name: str, value: Any) -> list[str]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return "-".join(map(str, value))
+        return "..".join(map(str, value))
     return "" if value is None else str(value)
 
 
@@ -122,11 +124,11 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         found = measure(arguments, arguments.cache or Path(temporary))
-    if arguments.json:
-        print(json.dumps(found, indent=1))
-        return
-    for name, value in found.items():
-        print("\n".join(lines(name, value)))
+        if arguments.json:
+            print(json.dumps(dict(found), indent=1))
+            return
+        for name, value in found:
+            print("\n".join(lines(name, value)), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ has heard this synthesiser alone): `lines`, the share with half of their words f
 songs of two sung sections and more in which it is surer of the words as asked than of the same with
 the sections the other way round (chance 50 %); `lengths`, sung sections between half and double
 their length in the song as synthesised, a section not found being wrong. A model is not told the
-times, so this is as rough as it should be.
+times, so this is as rough as it should be. `shuffled` are the model's songs as if the next song's
+lyrics had been asked for, which tells what is found by chance.
 
 By the separated voice: `begins`, songs that begin with an intro where one is asked for, and with
 the voice where none is; `ends` the same of the outro. Of the model also `ended`: songs that end by
@@ -13,15 +14,16 @@ themselves, before the limit; and how long they are against the songs as synthes
 the middle four fifths.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from alignment import lines_of
 
-from seedling_tables.chain import interval, percent
+from seedling_tables.chain import SHUFFLED, interval, pairs_of, percent
 from seedling_tables.songs import STEPS, Song
 from songbloom import audio
 from songbloom.evaluation import vocals
@@ -30,6 +32,8 @@ from songbloom.generation.engine import max_patches
 from songbloom.model.checkpoint import Model
 from songbloom.stages import align, structure_similarity
 from songbloom.stages.align_words import Aligner, Heard, SungLine
+from songbloom.stages.structure_sections import Phrases
+from songbloom.synth.score import Score
 from songbloom.units import SAMPLE_RATE, Seconds, frames_to_seconds
 
 _INTRO: Seconds = 1.3  # the shortest has 1.5 s to the first word; without one it is there at 1.1 s
@@ -52,34 +56,37 @@ def table(songs: Sequence[Song], model: Model) -> list[dict[str, Any]]:
     """A row a step."""
     aligner = align.embedded("seedling")
     rows = []
-    for step in STEPS:
-        found = [_form(song, step, aligner) for song in songs]
+    for step in (*STEPS, SHUFFLED):
+        pairs = pairs_of(songs, step)
+        found = [
+            _form(song, song.sound(sound), words.score, aligner) for song, words, sound in pairs
+        ]
         row: dict[str, Any] = {"step": step}
         for name in Form.__dataclass_fields__:
             amounts, weights = zip(*(getattr(form, name) for form in found), strict=True)
             row |= {name: percent(amounts, weights), f"{name}_95": interval(amounts, weights)}
-        rows.append(row)
-    rows[-1] |= _endings(songs, model)
+        rows.append(row | (_endings(songs, model) if step == "model" else {}))
     return rows
 
 
-def _form(song: Song, step: str, aligner: Aligner) -> Form:
-    path = song.sound(step)
-    samples, lines = audio.load(path, SAMPLE_RATE), lines_of(song.score)
+def _form(song: Song, path: Path, score: Score, aligner: Aligner) -> Form:
+    """What is right of a sound of `song`, if it was asked for `score`."""
+    samples, lines = audio.load(path, SAMPLE_RATE), lines_of(score)
     heard = aligner(samples, lines)
     by_line = list(_split(heard, [len(line.words) for line in lines]))
     duration = samples.shape[1] / SAMPLE_RATE
-    begins, ends = _edges(song, step, duration)
+    phrases = structure_similarity.find_phrases(vocals.separated(path, song.work, "seedling"))
+    begins, ends = _edges(phrases, [section.tag for section in score.sections], duration)
     return Form(
         (sum(map(_found, by_line)), len(lines)),
         _in_order(aligner, samples, lines, heard),
-        _lengths(song, lines, by_line),
+        _lengths(score, lines, by_line),
         (begins, 1),
         (ends, 1),
     )
 
 
-def _split(heard: Sequence[Heard | None], sizes: Sequence[int]) -> Any:
+def _split(heard: Sequence[Heard | None], sizes: Sequence[int]) -> Iterator[Sequence[Heard | None]]:
     at = 0
     for size in sizes:
         yield heard[at : at + size]
@@ -110,27 +117,23 @@ def _sureness(heard: Sequence[Heard | None]) -> float:
 
 
 def _lengths(
-    song: Song, lines: Sequence[SungLine], by_line: Sequence[Sequence[Heard | None]]
+    score: Score, lines: Sequence[SungLine], by_line: Sequence[Sequence[Heard | None]]
 ) -> tuple[int, int]:
     """Sung sections of roughly their length, of how many."""
     right, numbers = [], range(len(lines))
     for _, group in groupby(numbers, key=lambda n: lines[n].section):
         own = list(group)
         words = _sure([word for n in own for word in by_line[n]])
-        asked = song.score.lines[own[-1]].end - song.score.lines[own[0]].start
+        asked = score.lines[own[-1]].end - score.lines[own[0]].start
         sung = words[-1].end - words[0].start if words else 0.0
         right.append(asked / _ROUGHLY <= sung <= asked * _ROUGHLY)
     return sum(right), len(right)
 
 
-def _edges(song: Song, step: str, duration: Seconds) -> tuple[bool, bool]:
+def _edges(phrases: Phrases, tags: Sequence[str], duration: Seconds) -> tuple[bool, bool]:
     """Whether the song begins, and ends, as asked: with the voice or without."""
-    phrases = structure_similarity.find_phrases(
-        vocals.separated(song.sound(step), song.work, "seedling")
-    )
     if not phrases:
         return False, False
-    tags = [section.tag for section in song.score.sections]
     return (
         (phrases[0][0] >= _INTRO) == (tags[0] == "intro"),
         (duration - phrases[-1][1] >= _OUTRO) == (tags[-1] == "outro"),
