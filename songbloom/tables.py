@@ -7,8 +7,6 @@ page songbloom.toml(5). How values are put together is the business of `songbloo
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-_MAX_SEED = 2**63 - 1  # what torch.Generator.manual_seed and numpy's generators both take
-
 
 def _key(default: object, doc: str, **meta: object) -> Any:
     """A dataclass field with its meaning.
@@ -17,6 +15,10 @@ def _key(default: object, doc: str, **meta: object) -> Any:
     `unset` (what None means) and `example` (a value to show where the default is None).
     """
     return field(default=default, metadata={"doc": doc, **meta})
+
+
+# what torch.Generator.manual_seed and numpy's generators both take
+_SEED: dict[str, Any] = {"minimum": 0, "maximum": 2**63 - 1, "flag": "--seed"}
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,7 @@ class GenerateConfig:
         "Model to sing with: the name of an installed model, or a folder.",
         flag="--model",
     )
-    seed: int = _key(
-        0,
-        "Seed of every random draw; the same seed gives the same song.",
-        minimum=0,
-        maximum=_MAX_SEED,
-        flag="--seed",
-    )
+    seed: int = _key(0, "Seed of every random draw; the same seed gives the same song.", **_SEED)
     n_samples: int = _key(
         1, "How many songs to make of each item.", unit="songs", minimum=1, flag="--n-samples"
     )
@@ -175,13 +171,7 @@ class HubConfig:
 class SynthConfig:
     """How `songbloom synth` makes songs."""
 
-    seed: int = _key(
-        0,
-        "Seed of the songs; the same seed gives the same songs.",
-        minimum=0,
-        maximum=_MAX_SEED,
-        flag="--seed",
-    )
+    seed: int = _key(0, "Seed of the songs; the same seed gives the same songs.", **_SEED)
     language: str = _key(
         "en",
         "Language of the lyrics; 'mixed' has a Mandarin song in four.",
@@ -399,11 +389,7 @@ class TrainConfig:
         "full", "Sizes of the model, and defaults of this table that suit them.", flag="--preset"
     )
     seed: int = _key(
-        0,
-        "Seed of the weights and of everything that is drawn while training.",
-        minimum=0,
-        maximum=_MAX_SEED,
-        flag="--seed",
+        0, "Seed of the weights and of everything that is drawn while training.", **_SEED
     )
     steps: int = _key(
         150_000,
