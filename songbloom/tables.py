@@ -178,6 +178,11 @@ class SynthConfig:
         choices=("en", "zh", "mixed"),
         flag="--language",
     )
+    voices: str = _key(
+        "espeak",
+        "Speech engines whose voices sing: espeak, festival, piper, with commas between.",
+        flag="--voices",
+    )
     workers: int | None = _key(
         None,
         "Processes that work at the same time; they do not change the songs.",

