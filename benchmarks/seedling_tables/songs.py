@@ -37,8 +37,8 @@ from songbloom.stages import sound
 from songbloom.stages.stage import digest
 from songbloom.synth.corpus import is_done, write_song
 from songbloom.synth.render import render
-from songbloom.synth.score import Score, compose
-from songbloom.synth.voices import BY_LANGUAGE
+from songbloom.synth.score import SPLITS, Score, compose
+from songbloom.synth.voices import DEFAULT_ENGINES, singers
 from songbloom.units import SAMPLE_RATE, Seconds
 
 SEED, CLIP_SEED = 2026, 2027
@@ -102,7 +102,7 @@ class TrueSketch(CounterDraws):
 def songs(model: Model, count: int, language: str, cache: Path) -> Iterator[Song]:
     """`count` songs in all their steps, made on the CPU where the cache lacks them."""
     made = cache / digest([model.info["sha256"], model.info["config"]])[:16]
-    voices = [voice.name for split in BY_LANGUAGE[language].values() for voice in split]
+    voices = [v.name for split in SPLITS for v in singers(language, split, DEFAULT_ENGINES)]
     for number in range(count):
         score = compose(SEED, number, split="test", language=language, num_lines=4 + number % 5)
         clip = compose(
