@@ -5,6 +5,7 @@ wanted, so that it says those and no others, and tells when.
 """
 
 import functools
+import os
 import shutil
 import subprocess
 import tempfile
@@ -114,7 +115,7 @@ def _run(script: str) -> str:
         path.write_text(script, encoding="ascii")
         ran = subprocess.run(
             ["festival", "--batch", str(path)],
-            env={"HOME": home, "PATH": "/usr/bin:/bin"},
+            env=os.environ | {"HOME": home},
             capture_output=True,
             text=True,
             errors="replace",
