@@ -83,7 +83,7 @@ def test_hidden_hears_the_patches_before_it() -> None:
     batch, draws = random_batch(small_config(), [FRAMES], N)
     latents = batch.latents.clone().requires_grad_()
     prefix = model.prefix(batch.conditions).detach().requires_grad_()
-    empty = model.sketch_lm.embedding(model.tokens(batch))
+    empty = model.sketch_lm.embedding(model.tokens(batch.sketch))
     assert empty.shape == (1, N, 0, 64)
     outputs, hidden = model.listen(empty, patchify(latents, P), prefix)
     assert outputs.shape == (1, 1, 64) and hidden.shape == (1, N, 64)
