@@ -557,6 +557,13 @@ class TrainConfig:
         "Draw sketch embedding and head anew: for a model whose codebook is unknown or another.",
         flag="--reset-sketch",
     )
+    freeze: str | None = _key(
+        None,
+        "Parts that stay as they are: how their weights' names begin, between commas.",
+        flag="--freeze",
+        unset="nothing",
+        example="sketch_lm,conditioner.lyrics",
+    )
     lora: int | None = _key(
         None,
         "Train adapters of this rank on the sketch transformer in place of all weights.",

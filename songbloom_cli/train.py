@@ -68,6 +68,7 @@ def train(
     ] = None,
     reading: Annotated[float | None, options.setting("train", "reading")] = None,
     reset_sketch: Annotated[bool | None, options.setting("train", "reset_sketch")] = None,
+    freeze: Annotated[str | None, options.setting("train", "freeze")] = None,
     lora: Annotated[int | None, options.setting("train", "lora")] = None,
     codecs: Annotated[
         str | None, options.setting("train", "codecs", words=options.installed_names)

@@ -95,6 +95,8 @@ class Product:
         self._add_help(model, generator)
         if not self.job.model.objective.flow_weight:
             model.dit.requires_grad_(False)  # nothing of the loss reaches it
+        if train.freeze:
+            freeze(model, train.freeze.split(","))
         return model
 
     def _empty(self) -> SongBloom:
@@ -196,6 +198,25 @@ class Product:
         model.load_state_dict(plain_weights(weights))
         merge_lora(model)
         return model.to(device).eval().requires_grad_(False)
+
+
+def freeze(model: SongBloom, parts: Sequence[str]) -> None:
+    """Keep the parameters whose names begin with one of `parts`, at a dot, as they are.
+
+    `UsageError` for a part that the model does not have, or when nothing is left to train.
+    """
+    for part in parts:
+        found = [p for name, p in model.named_parameters() if f"{name}.".startswith(f"{part}.")]
+        if not found:
+            known = ", ".join(name for name, _ in model.named_children())
+            raise UsageError(
+                f"--freeze {part}: no weights of the model are called so",
+                f"Name one of {known}, or a part of one, like conditioner.lyrics.",
+            )
+        for parameter in found:
+            parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UsageError("--freeze: nothing is left to train", "Name fewer parts.")
 
 
 def _not_with_reading(train: TrainConfig) -> list[str]:

@@ -254,6 +254,22 @@ def test_a_lora_becomes_a_model(bench: Bench, one_rank: Path, tmp_path: Path) ->
     generate(tmp_path / "merged", tmp_path / "song")
 
 
+def test_what_is_frozen_stays(bench: Bench, one_rank: Path, tmp_path: Path) -> None:
+    """--freeze keeps parts of a model to the bit while the others learn; a part that is not there
+    is refused with those that are."""
+    base, run = one_rank / "model", tmp_path / "run"
+    words = bench.words(run, "--steps", 3, "--init-from", base, "--lr", 0.01)
+    trained([*words, "--freeze", "sketch_lm,conditioner.lyrics"])
+    cpu = torch.device("cpu")
+    ours, theirs = (load_model(p, device=cpu).songbloom for p in (run / "model", base))
+    before = theirs.state_dict()
+    changed = {n.split(".")[0] for n, t in ours.state_dict().items() if not t.equal(before[n])}
+    assert changed == {"conditioner", "patch_encoder", "dit"}
+    assert ours.conditioner.lyrics.symbols.weight.equal(before["conditioner.lyrics.symbols.weight"])
+    ran = here([*words, "-o", tmp_path / "x", "--freeze", "sketch", "--quiet"])
+    assert ran.code == 2 and "sketch_lm, patch_encoder" in ran.err
+
+
 def test_an_adapters_run_resumes_to_the_bit(bench: Bench, one_rank: Path, tmp_path: Path) -> None:
     """3 + 3 steps of LoRA are 6."""
     words = ("--steps", 6, "--init-from", one_rank / "model", "--lora", 4)
