@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -80,31 +80,22 @@ def synth(
     from songbloom.synth import corpus  # imports numpy and scipy
     from songbloom.synth.voices import parse_engines
 
-    split = corpus.SCORES if music21 else "train"
-    engines = parse_engines(settings.voices)
+    wanted: dict[str, Any] = {
+        "songs": songs,
+        "hours": hours,
+        "seed": settings.seed,
+        "split": corpus.SCORES if music21 else "train",
+        "language": settings.language,
+        "engines": parse_engines(settings.voices),
+    }
     if dry_run:
-        plan = dataclasses.asdict(
-            corpus.plan_corpus(
-                out,
-                songs=songs,
-                hours=hours,
-                seed=settings.seed,
-                split=split,
-                language=settings.language,
-                engines=engines,
-            )
-        )
+        plan = dataclasses.asdict(corpus.plan_corpus(out, **wanted))
         output.result_json(plan) if as_json else output.result(output.tree(plan))
         return
     with output.progress(enabled=not as_json) as bar:
         report = corpus.make_corpus(
             out,
-            songs=songs,
-            hours=hours,
-            seed=settings.seed,
-            split=split,
-            language=settings.language,
-            engines=engines,
+            **wanted,
             fonts=soundfont or (),
             workers=settings.workers,
             on_progress=_told if as_json else _shown(bar),

@@ -220,11 +220,11 @@ def crop_lyrics(
         lines = [li for li in section.lines if start <= (li.start + li.end) / 2 < end]
         inside = min(section.end, end) - max(section.start, start)
         whole = start <= section.start and section.end <= end
-        tags = 1 if section.lines else max(round(inside), int(whole))
-        if not lines and max(round(inside), int(whole)) <= 0:
+        seconds = max(round(inside), int(whole))
+        if not lines and seconds <= 0:
             continue
         symbols += [(",", None)] if symbols else []
-        symbols += [(f"[{section.tag}]", None)] * tags
+        symbols += [(f"[{section.tag}]", None)] * (1 if section.lines else seconds)
         for line in lines:
             symbols += [(".", None)] if line is not lines[0] else []
             phonemes = line.phonemes.split(" ")

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -159,10 +158,3 @@ def _stamp(seconds: float) -> str:
     """mm:ss.xx"""
     hundredths = round(seconds * 100)
     return f"{hundredths // 6000:02d}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"
-
-
-def tensor_hash(tensor: Tensor) -> str:
-    """Hex SHA-256 of a tensor's bytes."""
-    import hashlib
-
-    return hashlib.sha256(tensor.contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()

@@ -1,13 +1,11 @@
 """Learning-rate schedules and optimizers."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 
 @dataclass(frozen=True)
@@ -51,26 +49,3 @@ def warmup_cosine(step: int, total: int, *, warmup: int, floor: float = 0.0) -> 
 def ema_decay(step: int, decay: float) -> float:
     """Decay after `step` steps: the average forgets the drawn weights quickly, then slows down."""
     return min(decay, (1 + step) / (10 + step))
-
-
-def trapezoid(step: int, total: int, *, warmup: int, decay_from: float = 0.5) -> float:
-    """Rate factor: linear warm-up, flat, then linear to zero from `decay_from` of `total`."""
-    rise = min(1.0, (step + 1) / warmup)
-    fall = min(1.0, (total - step) / max(1.0, (1 - decay_from) * total))
-    return max(0.0, min(rise, fall))
-
-
-def build_optimizer(modules: Iterable[nn.Module], rate: float) -> Optimizer:
-    """Adam over every parameter that requires a gradient.
-
-    (Muon needs half the steps at this size, but its orthogonalisation makes a step nearly three
-    times as long on a CPU.)
-    """
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    return torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.98))
-
-
-def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set every group's rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate

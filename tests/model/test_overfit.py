@@ -14,7 +14,7 @@ from songbloom.model.config import preset
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.model.songbloom import Batch, SongBloom, draw_flow
 from songbloom.synth.score import compose
-from songbloom.training.optim import trapezoid
+from songbloom.training.optim import warmup_cosine
 from songbloom.training.synthetic import sung_sections
 
 FRAMES = 80  # five patches and the end
@@ -63,7 +63,7 @@ def _fit(
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(2)
     for step in range(_STEPS):
-        optimizer.param_groups[0]["lr"] = 3e-3 * trapezoid(step, _STEPS, warmup=10)
+        optimizer.param_groups[0]["lr"] = 3e-3 * warmup_cosine(step, _STEPS, warmup=10)
         draws = draw_flow(model.config, batch.sketch.shape[1] // size, [generator])
         losses = model(batch, draws)
         optimizer.zero_grad()
