@@ -498,6 +498,12 @@ class TrainConfig:
     corrupt_sketch: float = _key(
         0.0, "Share of sketch tokens misheard while training.", minimum=0.0, maximum=1.0
     )
+    weigh_channels: bool = _key(
+        False,
+        "Count the velocity error of each latent channel by how much of the sound it moves: the "
+        "optimum is the same, a small model comes nearer to it where it is heard. For VAEs that "
+        "tell, as the seedling's.",
+    )
     reference: str = _key(
         "mixed",
         "Where the reference clip comes from: another window of the song, another song, either.",

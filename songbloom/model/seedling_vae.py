@@ -163,6 +163,15 @@ class SeedlingVAE(nn.Module):
         """
         return self.config.block
 
+    @property
+    def channel_weights(self) -> Tensor:
+        """How far each latent channel moves the log magnitudes, against the mean channel: `[C]`.
+
+        The first principal component of the skip moves them ten times as far as the last.
+        """
+        reach = self.skip_std * self.latent_std
+        return reach / reach.mean()
+
     @torch.no_grad()
     def encode(self, audio: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         """Audio `[B, 2, samples]` -> latents `[B, samples // 1920, 64]`.

@@ -140,6 +140,7 @@ class SongBloom(nn.Module):
         self.sketch_lm = SketchLM(config)
         self.patch_encoder = PatchEncoder(config)
         self.dit = DiT(config)
+        self.channel_weights: Tensor | None = None  # [C] of the flow loss; None: all alike
 
     def init_weights(self, generator: torch.Generator, *, only: tuple[str, ...] = ("",)) -> None:
         """Draw every weight whose name begins like one of `only` (all do): normal with `init_std`
@@ -218,7 +219,10 @@ class SongBloom(nn.Module):
         lasting = batch.lengths * bool(self.config.objective.flow_weight)
         counts = patchify(frames < lasting[:, None], self.config.patch_size)
         flow_count = counts.sum() * self.config.latent_dim
-        flow = error.masked_fill(~counts[..., None], 0).square().sum() / flow_count.clamp(min=1)
+        squares = error.masked_fill(~counts[..., None], 0).square()
+        if self.channel_weights is not None:
+            squares = squares * self.channel_weights.to(squares)
+        flow = squares.sum() / flow_count.clamp(min=1)
         sketch = sketch / sketch_count.clamp(min=1)  # without sketch nothing counts
         total = sketch + self.config.objective.flow_weight * flow
         return Losses(total, sketch, flow, sketch_count, flow_count, total.new_zeros(()))

@@ -7,6 +7,7 @@ what the dataset is checked against, and the new model folder gets copies of the
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from songbloom.generation.draws import CounterDraws
 from songbloom.generation.engine import generate_patches
 from songbloom.lyrics.frontends import vocabulary
 from songbloom.model.checkpoint import (
+    VAE,
     Contents,
     build_vae,
     load_tensors,
@@ -26,6 +28,7 @@ from songbloom.model.checkpoint import (
     read_info,
     write_contents,
 )
+from songbloom.model.seedling_vae import SeedlingVAE
 from songbloom.model.songbloom import SongBloom
 from songbloom.tables import TrainConfig
 from songbloom.training.initialise import init_from
@@ -97,7 +100,25 @@ class Product:
             model.dit.requires_grad_(False)  # nothing of the loss reaches it
         if train.freeze:
             freeze(model, train.freeze.split(","))
+        if train.weigh_channels:
+            model.channel_weights = self._channel_weights()
         return model
+
+    def _channel_weights(self) -> Tensor:
+        vae = self._vae()
+        if not isinstance(vae, SeedlingVAE):
+            raise UsageError(
+                f"[train] weigh_channels: the {self.codecs['vae']['kind']} VAE of {self.job.codecs} "
+                "does not tell how much of the sound each channel moves",
+                "Leave it out.",
+            )
+        return vae.channel_weights
+
+    def _vae(self) -> VAE:
+        vae = build_vae(self.codecs["vae"])
+        tensors = load_tensors(self.job.codecs / "vae.safetensors")
+        load_weights(vae, tensors, self.job.codecs, torch.float32)
+        return cast(VAE, vae.eval())
 
     def _empty(self) -> SongBloom:
         """The model, with the reading losses where they are asked for."""
@@ -177,10 +198,7 @@ class Product:
     ) -> list[str]:
         """A FLAC file of each sample's lyrics and reference, at most as long as the sample."""
         model = self._plain(weights, device)
-        vae = build_vae(self.codecs["vae"])
-        tensors = load_tensors(self.job.codecs / "vae.safetensors")
-        load_weights(vae, tensors, self.job.codecs, torch.float32)
-        vae.to(device).eval()
+        vae = self._vae().to(device)
         folder.mkdir(parents=True, exist_ok=True)
         files = []
         for number, sample in enumerate(samples):
