@@ -108,8 +108,8 @@ class Product:
         vae = self._vae()
         if not isinstance(vae, SeedlingVAE):
             raise UsageError(
-                f"[train] weigh_channels: the {self.codecs['vae']['kind']} VAE of {self.job.codecs} "
-                "does not tell how much of the sound each channel moves",
+                f"[train] weigh_channels: the {self.codecs['vae']['kind']} VAE of "
+                f"{self.job.codecs} does not tell how much of the sound each channel moves",
                 "Leave it out.",
             )
         return vae.channel_weights

@@ -36,7 +36,7 @@ class Recipe:
 
     seed: int = 0
     vae_steps: int = 5_000
-    sketch_steps: int = 400
+    sketch_steps: int = 1_500
 
 
 def make(

@@ -56,6 +56,27 @@ def test_losses_are_their_formulas(model: SongBloom) -> None:
     assert (int(losses.sketch_count), int(losses.flow_count)) == (len(nats), len(errors))
 
 
+@torch.no_grad()
+def test_channels_count_by_their_weights(model: SongBloom) -> None:
+    """The flow loss with weights is the mean of the channels' own losses, times their weights; the
+    sketch's is what it was."""
+    batch, draws = random_batch(model.config, [7, 12], N)
+    plain, channels = model(batch, draws), model.config.latent_dim
+    losses = []
+    try:
+        for channel in range(channels):
+            model.channel_weights = torch.eye(channels)[channel] * channels
+            losses.append(float(model(batch, draws).flow))
+        model.channel_weights = torch.linspace(0, 3, channels)
+        weighted = model(batch, draws)
+    finally:
+        model.channel_weights = None
+    assert sum(losses) / channels == pytest.approx(float(plain.flow), rel=1e-5)
+    expected = sum(3 * at / (channels - 1) * loss for at, loss in enumerate(losses)) / channels
+    assert float(weighted.flow) == pytest.approx(expected, rel=1e-5)
+    assert float(weighted.sketch) == float(plain.sketch)
+
+
 def test_padding_content_changes_nothing(model: SongBloom) -> None:
     """Frames at and beyond a song's length may hold anything, in the patch where it ends too:
     losses and gradients are bit for bit equal."""

@@ -174,6 +174,17 @@ def test_noise_stays_noise(model, ripple):
     torch.testing.assert_close(spreads(heard), spreads(noise), rtol=0.1, atol=0)
 
 
+def test_channel_weights_say_how_far_the_spectra_move(latents):
+    """The same step in one channel after another moves the coefficients as far as their weights
+    say, where the principal components alone decode."""
+    codec = fitted(SMALL)
+    channels = codec.latent_dim
+    moved = codec.reconstruct(torch.eye(channels)[:, None] * codec.latent_std)
+    steps = (moved - codec.reconstruct(torch.zeros(1, 1, channels))).square().mean((1, 2)).sqrt()
+    torch.testing.assert_close(codec.channel_weights, steps / steps.mean(), rtol=1e-4, atol=1e-4)
+    assert codec.channel_weights[0] > 2 * codec.channel_weights[-1]
+
+
 def test_panning_survives(model):
     """What sits left comes back left, by the same level difference within 1.5 dB."""
     for pan in (0.4, -0.4):

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save_file
 from training.runs import (
+    SEEDLING,
+    SONGS,
     Bench,
     checkpoint,
     contents,
@@ -20,9 +24,12 @@ from training.runs import (
     weights,
 )
 
-from songbloom.model.checkpoint import load_model, read_info
+from songbloom.files import sha256
+from songbloom.model.checkpoint import describe_vae, load_model, read_info
+from songbloom.model.vae import OobleckConfig, OobleckVAE
 from songbloom.training import launch
 from songbloom.training.run import read_state
+from songbloom.training.synthetic import write_dataset
 
 PAPER = ("train", "--dry-run", "--preset", "full", "--gpus", 16, "--zero", 2)
 
@@ -268,6 +275,37 @@ def test_what_is_frozen_stays(bench: Bench, one_rank: Path, tmp_path: Path) -> N
     assert ours.conditioner.lyrics.symbols.weight.equal(before["conditioner.lyrics.symbols.weight"])
     ran = here([*words, "-o", tmp_path / "x", "--freeze", "sketch", "--quiet"])
     assert ran.code == 2 and "sketch_lm, patch_encoder" in ran.err
+
+
+def test_channels_are_weighed_as_the_vae_says(bench: Bench, tmp_path: Path) -> None:
+    """weigh_channels changes the flow loss from the first step on and not the sketch's; a VAE that
+    does not tell its channels apart is refused, and nothing begins."""
+    config, found = tmp_path / "weighed.toml", []
+    config.write_text(bench.config.read_text() + "weigh_channels = true\n")
+    weighed = Bench(config, bench.data)
+    for number, one in enumerate((bench, weighed)):
+        run = tmp_path / str(number)
+        trained(one.words(run, "--steps", 1))
+        found += rows(run)
+    plain, weighed_row = found
+    assert plain["lm_loss"] == weighed_row["lm_loss"]
+    assert plain["flow_loss"] != weighed_row["flow_loss"]
+    write_dataset(tmp_path / "data", songs=SONGS, num_lines=1, codecs=with_oobleck(tmp_path / "m"))
+    words = Bench(config, tmp_path / "data").words(tmp_path / "x", "--codecs", tmp_path / "m")
+    ran = here([*words, "--quiet"])
+    assert ran.code == 2 and "the oobleck VAE of" in ran.err
+
+
+def with_oobleck(folder: Path) -> Path:
+    """The embedded model with a small stable-audio VAE, as it is drawn, in place of its own."""
+    shutil.copytree(SEEDLING, folder)
+    torch.manual_seed(0)
+    vae = OobleckVAE(OobleckConfig(channels=4, multipliers=(1, 1, 1, 1, 1)))
+    save_file(vae.state_dict(), folder / "vae.safetensors")
+    info = json.loads((folder / "model.json").read_text())
+    info["sha256"]["vae.safetensors"] = sha256(folder / "vae.safetensors")
+    (folder / "model.json").write_text(json.dumps(info | {"vae": describe_vae(vae)}))
+    return folder
 
 
 def test_an_adapters_run_resumes_to_the_bit(bench: Bench, one_rank: Path, tmp_path: Path) -> None:
