@@ -15,12 +15,12 @@ OUT ?= out/seedling
 SYNTH ?=
 CODECS ?=
 READ ?=
+PAINT ?=
 PREPARE ?=
 SING ?=
 SCORE ?=
 SONGBLOOM := $(BIN)/songbloom
 MIXED := --seed $(SEED) --language mixed
-FROZEN := sketch_lm,conditioner.lyrics
 
 .PHONY: song test lint seedling man clean
 .DELETE_ON_ERROR:
@@ -42,7 +42,8 @@ seedling: $(VENV)/.seedling
 	$(SONGBLOOM) synth --scores --songs $(SCORES) $(MIXED) --codecs $(OUT)/codecs -o $(OUT)/scores
 	$(SONGBLOOM) train --preset seedling_read --data $(OUT)/scores --codecs $(OUT)/codecs -o $(OUT)/read $(READ)
 	$(SONGBLOOM) prepare $(OUT)/corpus --tokenize-model $(OUT)/codecs --vae-model $(OUT)/codecs -o $(OUT)/dataset $(PREPARE)
-	$(SONGBLOOM) train --preset seedling --data $(OUT)/dataset --init-from $(OUT)/read/model --freeze $(FROZEN) -o $(OUT)/sing $(SING)
+	$(SONGBLOOM) train --preset seedling_paint --data $(OUT)/dataset --init-from $(OUT)/read/model -o $(OUT)/paint $(PAINT)
+	$(SONGBLOOM) train --preset seedling --data $(OUT)/dataset --init-from $(OUT)/paint/model -o $(OUT)/sing $(SING)
 	$(SONGBLOOM) export $(OUT)/sing --dtype float16 --name seedling --force -o $(OUT)/model
 	$(BIN)/python benchmarks/seedling.py --model $(OUT)/model --cache $(OUT)/songs $(SCORE)
 

@@ -275,10 +275,10 @@ def phonemes(
         Literal["release", "v1"],
         typer.Option(
             metavar="release|v1",
-            help="'release' as the released models were trained, 'v1' as ours (default: release).",
+            help="'release' as the released models were trained, 'v1' as ours (default: v1).",
             show_default=False,
         ),
-    ] = "release",
+    ] = "v1",
     lines: Annotated[
         bool,
         typer.Option(

@@ -14,7 +14,16 @@ from songbloom.errors import UsageError
 from songbloom.toml import loads
 from songbloom.units import FRAME_RATE, Frames, Seconds
 
-PRESETS = ("nano", "seedling", "seedling_read", "tiny", "full", "full_150s", "full_240s")
+PRESETS = (
+    "nano",
+    "seedling",
+    "seedling_read",
+    "seedling_paint",
+    "tiny",
+    "full",
+    "full_150s",
+    "full_240s",
+)
 # The rows of the paper's Tables 4 and 5 and Figure 2, at small scale: preset("ablations/base").
 ABLATIONS = (
     "base",

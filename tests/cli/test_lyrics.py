@@ -8,6 +8,7 @@ from cli.helpers import Cli, assert_refused
 
 BAD = "[Intro]\n\n[chrous]\nCity lights, flicker\nyou & I\n"
 FIXED = "[intro]\n\n[chorus]\nCity lights flicker\nyou and I\n"
+RELEASE = ("--frontend", "release")
 LRC = "[ti:Rain]\n[00:01.00][verse]\n[00:01.00]la la\n[00:03.50]ho ho\n"
 
 
@@ -110,7 +111,7 @@ def test_check_with_the_users_lexicon_and_language(cli: Cli, home: Path) -> None
     (home / "words.txt").write_text("love L UW1 V\n")
     assert cli("lyrics", "check", "a.txt", "--lexicon", "words.txt", "-m", "seedling").code == 0
     (home / "words.txt").write_text("love /aai3/\n")
-    ran = cli("lyrics", "check", "a.txt", "--lexicon", "words.txt", "-m", "seedling")
+    ran = cli("lyrics", "check", "a.txt", "--lexicon", "words.txt", "-m", "full_150s")
     assert_refused(ran, 1, "words.txt:1", "/aai3/")
     assert_refused(cli("lyrics", "check", "a.txt", "--language", "de"), 2, "'de'", "v1")
 
@@ -143,9 +144,9 @@ def test_check_refuses_what_makes_no_sense(
 def test_phonemes_of_a_file_and_of_rows(cli: Cli, home: Path) -> None:
     """The whole file is one line for the model; with --lines every row is."""
     (home / "a.txt").write_text("[verse]\nhello\noh my love\n")
-    assert cli("lyrics", "phonemes", "a.txt").out == ("[verse] HH AH0 L OW1 . OW1 my L AH1 V\n")
-    assert cli("lyrics", "phonemes", "a.txt", "--frontend", "v1").out == (
-        "[verse] HH AH0 L OW1 . OW1 M AY1 L AH1 V\n"
+    assert cli("lyrics", "phonemes", "a.txt").out == "[verse] HH AH0 L OW1 . OW1 M AY1 L AH1 V\n"
+    assert cli("lyrics", "phonemes", "a.txt", *RELEASE).out == (
+        "[verse] HH AH0 L OW1 . OW1 my L AH1 V\n"
     )
     rows = b"[verse] hello\r\n\nlove\n"
     ran = cli("lyrics", "phonemes", "-", "--lines", stdin=rows)
@@ -158,26 +159,26 @@ def test_phonemes_of_a_file_and_of_rows(cli: Cli, home: Path) -> None:
 def test_phonemes_by_the_users_lexicon_and_language(cli: Cli, home: Path) -> None:
     (home / "words.txt").write_text("love L UW1 V\n")
     (home / "a.txt").write_text("[verse]\nlove\n")
-    ran = cli("lyrics", "phonemes", "a.txt", "--frontend", "v1", "--lexicon", "words.txt")
+    ran = cli("lyrics", "phonemes", "a.txt", "--lexicon", "words.txt")
     assert ran.out == "[verse] L UW1 V\n"
     (home / "words.txt").write_text("love L /aai3/ V\n")
-    ran = cli("lyrics", "phonemes", "a.txt", "--frontend", "v1", "--lexicon", "words.txt")
-    assert ran.out == "[verse] L /aai3/ V\n"
     ran = cli("lyrics", "phonemes", "a.txt", "--lexicon", "words.txt")
+    assert ran.out == "[verse] L /aai3/ V\n"
+    ran = cli("lyrics", "phonemes", "a.txt", "--lexicon", "words.txt", *RELEASE)
     assert_refused(ran, 1, "words.txt:1", "/aai3/")
-    assert_refused(cli("lyrics", "phonemes", "a.txt", "--language", "de"), 2, "de", "v1")
+    assert_refused(cli("lyrics", "phonemes", "a.txt", "--language", "de", *RELEASE), 2, "de", "v1")
     assert_refused(cli("lyrics", "phonemes", "a.txt", "--frontend", "v9"), 2, "v9")
 
 
 def test_phonemes_names_the_row_that_is_not_said(cli: Cli, home: Path) -> None:
     """Of a file and of rows; what a front end leaves out is warned of."""
     (home / "a.txt").write_text("[verse]\nlove\n{QQ} me\n")
-    ran = cli("lyrics", "phonemes", "a.txt", "--frontend", "v1")
+    ran = cli("lyrics", "phonemes", "a.txt")
     assert_refused(ran, 1, "a.txt:3:1: {QQ}: no symbol is called 'QQ'")
-    ran = cli("lyrics", "phonemes", "a.txt", "--frontend", "v1", "--lines")
+    ran = cli("lyrics", "phonemes", "a.txt", "--lines")
     assert (ran.code, ran.out) == (1, "[verse]\nL AH1 V\n")
     assert "error: a.txt:3: {QQ}: no symbol is called 'QQ'" in ran.err
-    ran = cli("lyrics", "phonemes", "-", stdin="love 사랑".encode())
+    ran = cli("lyrics", "phonemes", "-", *RELEASE, stdin="love 사랑".encode())
     assert ran.code == 0 and 'cannot say "사랑"' in ran.err
 
 

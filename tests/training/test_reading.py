@@ -234,11 +234,12 @@ def test_a_model_that_reads_goes_on_to_sing(bench: Bench, reader: Path, tmp_path
     assert all(row["flow_loss"] > 0 for row in rows(tmp_path / "run"))
 
 
-def test_the_presets_that_read_and_sing_are_one_model() -> None:
-    """`seedling` takes the weights of `seedling_read`: only room and objective differ."""
-    read, sing = preset("seedling_read").to_dict(), preset("seedling").to_dict()
-    differ = {key for key in sing if read[key] != sing[key]}
-    assert differ == {"reference_frames", "objective", "sampling"}
+def test_the_presets_of_the_embedded_models_lessons_are_one_model() -> None:
+    """Each takes the weights of the one before: only room, objective and sampling differ."""
+    sing = preset("seedling").to_dict()
+    for lesson, others in (("read", {"reference_frames", "objective"}), ("paint", set())):
+        values = preset(f"seedling_{lesson}").to_dict()
+        assert {key for key in sing if values[key] != sing[key]} == others | {"sampling"}
 
 
 def test_reading_refuses_what_hides_layers(bench: Bench, tmp_path: Path) -> None:
