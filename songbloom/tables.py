@@ -487,8 +487,7 @@ class TrainConfig:
     )
     reading: float = _key(
         0.0,
-        "Weight of training-only losses that teach where in the lyrics the song is, where the "
-        "training set knows when each phoneme is sung; 0 = none, as in the paper.",
+        "Weight of training-only losses that teach where in the lyrics the song is; 0 = none.",
         minimum=0.0,
         flag="--reading",
     )
@@ -500,9 +499,8 @@ class TrainConfig:
     )
     weigh_channels: bool = _key(
         False,
-        "Count the velocity error of each latent channel by how much of the sound it moves: the "
-        "optimum is the same, a small model comes nearer to it where it is heard. For VAEs that "
-        "tell, as the seedling's.",
+        "Count each latent channel's velocity error by how much of the sound it moves, if the VAE "
+        "tells (the seedling's): a small model comes nearer to the optimum where it is heard.",
     )
     reference: str = _key(
         "mixed",

@@ -71,8 +71,8 @@ def test_tokens_name_the_phones_and_notes_that_are_sung(
     heard = [tokens_of(seedling, path, tmp_path) for _, path in songs]
     true = [score_to_tokens(score)[: len(h)] for (score, _), h in zip(songs, heard, strict=True)]
     scores = score_tokens([h[: len(t)] for h, t in zip(heard, true, strict=True)], true)
-    assert scores["voicing_accuracy"] > 0.95
-    assert scores["phone_accuracy"] > 0.7
+    assert scores["voicing_accuracy"] > 0.93
+    assert scores["phone_accuracy"] > 0.75
     assert scores["voiced_phone_accuracy"] > 0.55
     assert scores["pitch_accuracy"] > 0.8
     assert scores["chord_accuracy"] > 0.7
