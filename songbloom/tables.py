@@ -487,7 +487,8 @@ class TrainConfig:
     )
     reading: float = _key(
         0.0,
-        "Weight of training-only losses that teach where in the lyrics the song is; 0 = none.",
+        "Weight of training-only losses that teach where in the lyrics the song is, where the "
+        "training set knows when each phoneme is sung; 0 = none, as in the paper.",
         minimum=0.0,
         flag="--reading",
     )
@@ -499,8 +500,7 @@ class TrainConfig:
     )
     weigh_channels: bool = _key(
         False,
-        "Count each latent channel's velocity error by how much of the sound it moves, if the VAE "
-        "tells (the seedling's): a small model comes nearer to the optimum where it is heard.",
+        "Count each latent channel's error by how far it moves the sound (seedling's VAE tells).",
     )
     reference: str = _key(
         "mixed",

@@ -29,10 +29,10 @@ SEEDLING = PrepareConfig()
 
 @pytest.fixture(scope="module")
 def songs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Score, Path]]:
-    """Two composed songs of the held-out voices and words, sung afresh."""
+    """Four composed songs of the held-out voices and words, sung afresh."""
     folder = tmp_path_factory.mktemp("songs")
     made = []
-    for index in range(2):
+    for index in range(4):
         score = compose(77, index, split="test", num_lines=2)
         path = folder / f"{index}.flac"
         audio.save(path, render(score).mix, SAMPLE_RATE)
@@ -71,7 +71,7 @@ def test_tokens_name_the_phones_and_notes_that_are_sung(
     heard = [tokens_of(seedling, path, tmp_path) for _, path in songs]
     true = [score_to_tokens(score)[: len(h)] for (score, _), h in zip(songs, heard, strict=True)]
     scores = score_tokens([h[: len(t)] for h, t in zip(heard, true, strict=True)], true)
-    assert scores["voicing_accuracy"] > 0.93
+    assert scores["voicing_accuracy"] > 0.95
     assert scores["phone_accuracy"] > 0.75
     assert scores["voiced_phone_accuracy"] > 0.55
     assert scores["pitch_accuracy"] > 0.8

@@ -279,7 +279,7 @@ def test_what_is_frozen_stays(bench: Bench, one_rank: Path, tmp_path: Path) -> N
 
 def test_channels_are_weighed_as_the_vae_says(bench: Bench, tmp_path: Path) -> None:
     """weigh_channels changes the flow loss from the first step on and not the sketch's; a VAE that
-    does not tell its channels apart is refused, and nothing begins."""
+    does not tell its channels apart is refused."""
     config, found = tmp_path / "weighed.toml", []
     config.write_text(bench.config.read_text() + "weigh_channels = true\n")
     weighed = Bench(config, bench.data)
