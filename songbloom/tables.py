@@ -492,6 +492,7 @@ class TrainConfig:
         minimum=0.0,
         flag="--reading",
     )
+    listening: float = _key(0.0, "Weight of losses that teach to hear the reference.", minimum=0.0)
     factored_sketch: bool = _key(
         False, "Learn sketch tables as phone plus pitch vectors: for the seedling's codebook."
     )
@@ -499,12 +500,11 @@ class TrainConfig:
         0.0, "Share of sketch tokens misheard while training.", minimum=0.0, maximum=1.0
     )
     weigh_channels: bool = _key(
-        False,
-        "Count each latent channel's error by how far it moves the sound (seedling's VAE tells).",
+        False, "Count each latent channel's error by how far it moves the sound (seedling VAE)."
     )
     reference: str = _key(
         "mixed",
-        "Where the reference clip comes from: another window of the song, another song, either.",
+        "Where the reference comes from: the song beside its crop, another song, either.",
         choices=("same", "other", "mixed"),
     )
     on_corrupt: str = _key(

@@ -10,13 +10,13 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from songbloom.data.shards import DatasetInfo, Shards, SungSection, TrainingSong
+from songbloom.data.shards import DatasetInfo, Shards, SungLine, SungSection, TrainingSong
 from songbloom.errors import SongBloomError, UsageError
 from songbloom.lyrics.frontends import vocabulary
 from songbloom.model.conditioning import NULL_CONDITIONS, Conditions, LyricIds
@@ -25,6 +25,7 @@ from songbloom.units import FRAME_RATE, Frames, Seconds, frames_to_seconds
 
 # Where the reference comes from: the song itself, beside the crop; another song; either, evenly.
 ReferencePolicy = Literal["same", "other", "mixed"]
+Crop = tuple[Frames, Frames]  # [start, end) of a song
 NOTHING_NEXT = -1  # no symbol of known time begins any more
 REFERENCE_POLICIES: tuple[ReferencePolicy, ...] = ("same", "other", "mixed")
 
@@ -41,6 +42,20 @@ class Sample:
     ends: bool  # the crop reaches the song's end
     next_symbol: Tensor  # [T + 1] int64: see `next_symbols`
     seed: int  # for whatever else is drawn for this sample: flow noise, masks
+
+
+class Clip(NamedTuple):
+    """A reference clip: latents `[R, C]` and, of the sample's own song, its sketch `[R]`."""
+
+    reference: Tensor | None = None
+    sketch: Tensor | None = None
+
+    @classmethod
+    def of_song(cls, song: TrainingSong, index: int) -> "Clip":
+        """One of a song's clips."""
+        latents, start = song.references[index], song.reference_starts[index]
+        sketch = song.sketch[start : start + len(latents)]
+        return cls(torch.from_numpy(latents).float(), torch.from_numpy(sketch).long())
 
 
 class Dataset:
@@ -124,8 +139,16 @@ class Dataset:
         own_seed = int(rng.integers(1 << 63))
         number = int(self.tracks[track])
         song = self.shards.read(number)
-        start, end = self._crop(song.num_frames, rng)
-        conditions, begins = self._conditions(song, number, start, end, rng)
+        crop = self._crop(song.num_frames, rng)
+        everything, reference_only = rng.random(2) if self.dropout else (1.0, 1.0)
+        conditions: Conditions = NULL_CONDITIONS
+        begins: list[Seconds | None] = [None]
+        if everything >= self.config.objective.condition_dropout:
+            clip = Clip()
+            if reference_only >= self.config.objective.reference_dropout:
+                clip, crop = self._reference(song, number, crop, rng)
+            conditions, begins = self._conditions(song, crop, clip)
+        start, end = crop
         return Sample(
             key=song.id,
             start=start,
@@ -137,7 +160,7 @@ class Dataset:
             seed=own_seed,
         )
 
-    def _crop(self, frames: Frames, rng: np.random.Generator) -> tuple[Frames, Frames]:
+    def _crop(self, frames: Frames, rng: np.random.Generator) -> Crop:
         """A window of `max_frames` that starts at a patch border; the last one ends with the song.
 
         So a window is shorter, by less than a patch, only where the song ends in it.
@@ -149,15 +172,11 @@ class Dataset:
         return start, min(start + self.max_frames, frames)
 
     def _conditions(
-        self, song: TrainingSong, number: int, start: Frames, end: Frames, rng: np.random.Generator
+        self, song: TrainingSong, crop: Crop, clip: Clip
     ) -> tuple[Conditions, list[Seconds | None]]:
         """What the model is told, and when each symbol of it is sung, from the crop's start."""
-        objective = self.config.objective
-        everything, reference_only = rng.random(2) if self.dropout else (1.0, 1.0)
-        if everything < objective.condition_dropout:
-            return NULL_CONDITIONS, [None]
-        first = frames_to_seconds(start)
-        symbols = crop_lyrics(song.sections, first, frames_to_seconds(end))
+        first, last = (frames_to_seconds(frames) for frames in crop)
+        symbols = crop_lyrics(song.sections, first, last)
         known = [(symbol, at) for symbol, at in symbols if symbol in self.vocabulary]
         lyrics = LyricIds.from_tokens(
             self.vocabulary.encode(" ".join(symbol for symbol, _ in known)) if known else [],
@@ -166,26 +185,24 @@ class Dataset:
         )
         begins = [None if at is None else at - first for _, at in known]
         begins = begins[: self.config.lyric_length]  # the model is told no more
-        if reference_only < objective.reference_dropout:
-            return Conditions(lyrics, None), begins
-        clip = self._reference(song, number, start, end, rng)
-        reference = None if clip is None else torch.from_numpy(clip).float()
-        return Conditions(lyrics, reference), begins
+        return Conditions(lyrics, *clip), begins
 
     def _reference(
-        self, song: TrainingSong, number: int, start: Frames, end: Frames, rng: np.random.Generator
-    ) -> np.ndarray | None:
-        """A clip `[R, C]` as the policy wants it; the other kind where there is none; or None."""
+        self, song: TrainingSong, number: int, crop: Crop, rng: np.random.Generator
+    ) -> tuple[Clip, Crop]:
+        """A clip as the policy wants it, and the crop, which makes room for its song's own
+        clip; the other kind where there is none; or None."""
         coin, which, other = rng.random(3)
-        beside = clips_beside(song, start, end)
         wants_own = self.reference == "same" or (self.reference == "mixed" and coin < 0.5)
         stranger = self._another(number, other)
-        if beside and (wants_own or stranger is None):
-            return song.references[beside[int(which * len(beside))]]
+        if wants_own or stranger is None:
+            index, room = clip_beside(song, crop, which, self.config.patch_size)
+            if index is not None:
+                return Clip.of_song(song, index), room
         if stranger is None:
-            return None
+            return Clip(), crop
         clips = self.shards.references(stranger)
-        return clips[int(which * len(clips))]
+        return Clip(torch.from_numpy(clips[int(which * len(clips))]).float()), crop
 
     def _another(self, number: int, draw: float) -> int | None:
         """A track with clips other than `number`, evenly by `draw` in [0, 1)."""
@@ -198,12 +215,32 @@ class Dataset:
         return int(self._with_clips[choice + (member and choice >= own)])
 
 
-def clips_beside(song: TrainingSong, start: Frames, end: Frames) -> list[int]:
-    """The song's reference clips that share no frame with [start, end)."""
-    length = song.references.shape[1]
-    return [
-        index for index, at in enumerate(song.reference_starts) if at + length <= start or at >= end
-    ]
+def clip_beside(
+    song: TrainingSong, crop: Crop, draw: float, patch_size: int
+) -> tuple[int | None, Crop]:
+    """One of the song's clips by `draw` in [0, 1), and what of the crop shares no frame with it.
+
+    A clip that lies beside the crop leaves it whole; only where there is none, as in short songs,
+    any clip will do and the crop keeps the longer part beside it. None where nothing is left.
+    """
+    length, places = song.references.shape[1], song.reference_starts
+    parts = [_longest_beside(crop, at, at + length, patch_size) for at in places]
+    left = [index for index, part in enumerate(parts) if part == crop]
+    left = left or [index for index, (start, end) in enumerate(parts) if start < end]
+    if not left:
+        return None, crop
+    index = left[int(draw * len(left))]
+    return index, parts[index]
+
+
+def _longest_beside(crop: Crop, begin: Frames, finish: Frames, patch_size: int) -> Crop:
+    """The longer part of a crop before or behind [begin, finish), of whole patches from its start;
+    behind it a part may end within a patch, where the crop does."""
+    start, end = crop
+    patches = max(0, min(begin, end) - start) // patch_size
+    before = (start, end) if begin >= end else (start, start + patches * patch_size)
+    after = (start + max(0, -(-(finish - start) // patch_size)) * patch_size, end)
+    return max(before, after, key=lambda part: part[1] - part[0])
 
 
 def crop_lyrics(
@@ -212,12 +249,13 @@ def crop_lyrics(
     """What is sung from `start` to `end`: the symbols that a model is given, and when in the song
     each begins (None for tags and marks, and for lines whose phonemes have no known times).
 
-    A line counts where its middle lies. Lines are joined by `.`, sections by `,`; a part that has
-    no words is its tag once a second, and one whose words all lie outside its tag once.
+    A phoneme counts where it begins, all those of a line without such times where the line's middle
+    lies. Lines are joined by `.`, sections by `,`; a part that has no words is its tag once a
+    second, and one whose words all lie outside its tag once.
     """
     symbols: list[tuple[str, Seconds | None]] = []
     for section in sections:
-        lines = [li for li in section.lines if start <= (li.start + li.end) / 2 < end]
+        lines = [sung for li in section.lines if (sung := _sung(li, start, end))]
         inside = min(section.end, end) - max(section.start, start)
         whole = start <= section.start and section.end <= end
         seconds = max(round(inside), int(whole))
@@ -227,9 +265,18 @@ def crop_lyrics(
         symbols += [(f"[{section.tag}]", None)] * (1 if section.lines else seconds)
         for line in lines:
             symbols += [(".", None)] if line is not lines[0] else []
-            phonemes = line.phonemes.split(" ")
-            symbols += zip(phonemes, line.begins or [None] * len(phonemes), strict=True)
+            symbols += line
     return symbols
+
+
+def _sung(line: SungLine, start: Seconds, end: Seconds) -> list[tuple[str, Seconds | None]]:
+    """The phonemes of a line that are sung from `start` to `end`, and when each begins."""
+    phonemes = line.phonemes.split(" ")
+    if line.begins:
+        timed = zip(phonemes, line.begins, strict=True)
+        return [(phoneme, at) for phoneme, at in timed if start <= at < end]
+    inside = start <= (line.start + line.end) / 2 < end
+    return [(phoneme, None) for phoneme in phonemes] if inside else []
 
 
 def next_symbols(begins: Sequence[Seconds | None], frames: Frames) -> Tensor:

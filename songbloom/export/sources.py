@@ -25,12 +25,12 @@ from songbloom.model.config import ModelConfig
 from songbloom.model.songbloom import SongBloom
 from songbloom.stages.summary import Summary, tracks
 from songbloom.tables import TrainConfig
+from songbloom.training.auxiliary import plain_weights
 from songbloom.training.engine import read_weights
 from songbloom.training.job import Job
 from songbloom.training.lora import merged
 from songbloom.training.metrics import read_metrics
 from songbloom.training.product import Product
-from songbloom.training.reading import plain_weights
 from songbloom.training.run import find_checkpoint, read_run, read_state
 
 

@@ -100,6 +100,7 @@ class Conditions:
 
     lyrics: LyricIds
     reference: Tensor | None  # [T, C] latents
+    reference_sketch: Tensor | None = None  # [T] int64, its sketch, which only training may know
 
 
 # Empty lyrics (one empty symbol in the first sentence of no section) and no reference.

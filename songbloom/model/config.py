@@ -79,7 +79,8 @@ class ObjectiveConfig:
     rate `joint_mask_rate`, and the sketch alone with rate `sketch_mask_rate`. "release": each on
     its own, hidden with `joint_mask_rate` and sketch with `sketch_mask_rate` (both .05 there).
     The paper does not publish its rates. `condition_dropout` replaces all conditions by the null
-    condition, `reference_dropout` the reference alone.
+    condition, `reference_dropout` the reference alone. `past_dropout` is the share of songs that
+    neither half hears the sound of, so far: what they sound like, only the reference can tell.
     """
 
     flow_weight: float = 0.1
@@ -88,6 +89,7 @@ class ObjectiveConfig:
     sketch_mask_rate: float = 0.05
     condition_dropout: float = 0.1
     reference_dropout: float = 0.1
+    past_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         _check_choice("masking", self.masking, get_args(Masking))

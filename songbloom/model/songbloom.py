@@ -65,6 +65,7 @@ class FlowDraws:
     noise: Tensor  # [B, N, P, C]
     drop_hidden: Tensor  # [B, N] bool
     drop_sketch: Tensor  # [B, N] bool
+    drop_past: Tensor  # [B] bool: the song's sound so far is not heard
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Losses:
     flow: Tensor  # mean squared velocity error
     sketch_count: Tensor
     flow_count: Tensor
-    reading: Tensor  # 0, or training-only help: see `songbloom.training.reading`
+    auxiliary: Tensor  # 0, or what helps to learn: see `songbloom.training.auxiliary`
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,18 @@ def draw_flow(
 ) -> FlowDraws:
     """Draw t, noise and masks, each song from its own generator: no song depends on its batch."""
     draws = [_draw_song(config, num_patches, generator) for generator in generators]
-    t, noise, hidden, sketch = (torch.stack(x) for x in zip(*draws, strict=True))
-    return FlowDraws(t, noise, hidden, sketch)
+    return FlowDraws(*(torch.stack(x) for x in zip(*draws, strict=True)))
 
 
 def _draw_song(
     config: ModelConfig, num_patches: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     t = logit_normal_t((num_patches,), generator)
     shape = (num_patches, config.patch_size, config.latent_dim)
     noise = torch.randn(shape, generator=generator)
     first, second = torch.rand((2, num_patches), generator=generator)
-    return (t, noise, *_masks(config.objective, first, second))
+    past = torch.rand((), generator=generator) < config.objective.past_dropout
+    return (t, noise, *_masks(config.objective, first, second), past)
 
 
 def _masks(objective: ObjectiveConfig, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,14 +170,17 @@ class SongBloom(nn.Module):
         outputs = self.sketch_lm(torch.cat([prefix, sequence], dim=1))
         return split_outputs(outputs[:, prefix.shape[1] :], self.config.sketch_size)
 
-    def paint(self, sketch: Tensor, latents: Tensor, hidden: Tensor, draws: FlowDraws) -> Tensor:
-        """The flow half, all patches at once: velocity `[B, N, P, C]` at the drawn t."""
+    def paint(
+        self, sketch: Tensor, latents: Tensor, past: Tensor, hidden: Tensor, draws: FlowDraws
+    ) -> Tensor:
+        """The flow half, all patches at once: velocity `[B, N, P, C]` of the latents at the drawn
+        t; `past` are the latents as they are heard."""
         velocity = self.dit(
             interpolate(latents, draws.noise, draws.t).flatten(0, 1),
             draws.t.flatten(),
             hidden.masked_fill(draws.drop_hidden[..., None], 0).flatten(0, 1),
             sketch.masked_fill(draws.drop_sketch[..., None, None], 0).flatten(0, 1),
-            previous_patches(latents).flatten(0, 1),
+            previous_patches(past).flatten(0, 1),
         )
         return velocity.view_as(latents)
 
@@ -192,10 +196,11 @@ class SongBloom(nn.Module):
         heard = sketch
         if batch.heard is not None:
             heard = self.sketch_lm.embedding(self.tokens(batch.heard))
-        outputs, hidden = self.listen(heard, latents, self.prefix(batch.conditions))
+        past = latents.masked_fill(draws.drop_past[:, None, None, None], 0)
+        outputs, hidden = self.listen(heard, past, self.prefix(batch.conditions))
         velocity = torch.zeros_like(latents)
         if self.config.objective.flow_weight:  # else nobody learns to paint
-            velocity = self.paint(sketch, latents, hidden, draws)
+            velocity = self.paint(sketch, latents, past, hidden, draws)
         return Predictions(self.sketch_lm.head(outputs), velocity, hidden)
 
     def forward(self, batch: Batch, draws: FlowDraws) -> Losses:

@@ -25,7 +25,7 @@ from songbloom.model.songbloom import SongBloom
 _FREE = ("objective", "sampling", "init_std")
 _ROOM = ("lyric_length", "reference_frames")
 _SKETCH_TABLES = ("sketch_lm.embedding.", "sketch_lm.head.")
-_OURS = ("reader.",)  # what only training has
+_OURS = ("reader.", "listener.")  # what only training has
 _RESET = "--reset-sketch draws its sketch embedding and head anew."
 
 

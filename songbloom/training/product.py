@@ -31,17 +31,17 @@ from songbloom.model.checkpoint import (
 from songbloom.model.seedling_vae import SeedlingVAE
 from songbloom.model.songbloom import SongBloom
 from songbloom.tables import TrainConfig
+from songbloom.training.auxiliary import (
+    AssistedSongBloom,
+    factor_tables,
+    init_auxiliary,
+    init_tables,
+    plain_weights,
+)
 from songbloom.training.initialise import init_from
 from songbloom.training.job import Job
 from songbloom.training.lora import LoraConfig, add_lora, is_lora, merge_lora, save_lora
 from songbloom.training.metrics import TIME_FIELDS
-from songbloom.training.reading import (
-    ReadingSongBloom,
-    factor_tables,
-    init_reader,
-    init_tables,
-    plain_weights,
-)
 from songbloom.training.run import read_run
 from songbloom.units import SAMPLE_RATE, Frames, frames_to_seconds
 
@@ -67,7 +67,7 @@ class Product:
                 "Leave one of them out.",
             )
         excluded = _not_with_reading(job.train)
-        if job.train.reading and excluded:
+        if (job.train.reading or job.train.listening) and excluded:
             raise UsageError(
                 f"[train] reading with {excluded[0]}: its losses look into whole layers",
                 "Leave one of them out.",
@@ -121,14 +121,16 @@ class Product:
         return cast(VAE, vae.eval())
 
     def _empty(self) -> SongBloom:
-        """The model, with the reading losses where they are asked for."""
-        weight = self.job.train.reading
-        return ReadingSongBloom(self.job.model, weight) if weight else SongBloom(self.job.model)
+        """The model, with training-only losses where they are asked for."""
+        model, train = self.job.model, self.job.train
+        if train.reading or train.listening:
+            return AssistedSongBloom(model, train.reading, train.listening)
+        return SongBloom(model)
 
     def _add_help(self, model: SongBloom, generator: torch.Generator) -> None:
-        """What only training has: see `songbloom.training.reading`."""
-        if isinstance(model, ReadingSongBloom):
-            init_reader(model, generator)
+        """What only training has: see `songbloom.training.auxiliary`."""
+        if isinstance(model, AssistedSongBloom):
+            init_auxiliary(model, generator)
         if self.job.train.factored_sketch:
             factor_tables(model)
             if self.job.init_from is None:

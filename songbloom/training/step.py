@@ -1,5 +1,6 @@
 """What a step adds up: losses over all frames of all ranks, whatever micro batch they came in."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class Sums(NamedTuple):
     flow: float = 0.0
     sketch_count: float = 0.0
     flow_count: float = 0.0
-    reading: float = 0.0
+    auxiliary: float = 0.0
 
     def plus(self, losses: Losses) -> "Sums":
         """With a pass's losses added."""
@@ -32,18 +33,18 @@ class Sums(NamedTuple):
             self.flow + losses.flow.item() * flow_count,
             self.sketch_count + sketch_count,
             self.flow_count + flow_count,
-            self.reading + losses.reading.item() * sketch_count,
+            self.auxiliary + losses.auxiliary.item() * sketch_count,
         )
 
     def named(self, flow_weight: float) -> dict[str, float]:
         """Mean losses: `loss`, `lm_loss` (nats a token), `flow_loss` (squared velocity error), and
-        where there is one, `reading_loss`."""
+        where there is one, `auxiliary_loss`."""
         sketch = self.sketch / max(self.sketch_count, 1)
         flow = self.flow / max(self.flow_count, 1)
-        reading = self.reading / max(self.sketch_count, 1)
-        loss = sketch + flow_weight * flow + reading
+        auxiliary = self.auxiliary / max(self.sketch_count, 1)
+        loss = sketch + flow_weight * flow + auxiliary
         named = {"loss": loss, "lm_loss": sketch, "flow_loss": flow}
-        return {**named, "reading_loss": reading} if reading else named
+        return {**named, "auxiliary_loss": auxiliary} if auxiliary else named
 
 
 def sum_over_ranks(values: Sequence[float]) -> list[float]:
@@ -80,8 +81,8 @@ def share(losses: Losses, counts: tuple[float, float], flow_weight: float) -> Te
     """What a pass adds to the step's total loss: its frames' part of the two means."""
     sketch = losses.sketch * losses.sketch_count / counts[0]
     flow = losses.flow * losses.flow_count / counts[1]
-    reading = losses.reading * losses.sketch_count / counts[0]
-    return sketch + flow_weight * flow + reading
+    auxiliary = losses.auxiliary * losses.sketch_count / counts[0]
+    return sketch + flow_weight * flow + auxiliary
 
 
 def batch_to_device(
@@ -98,7 +99,7 @@ def batch_to_device(
         batch.conditions,  # the conditioner moves them
         *(None if x is None else x.to(device) for x in (batch.ends, heard, batch.next_symbol)),
     )
-    drawn = (draws.t, draws.noise, draws.drop_hidden, draws.drop_sketch)
+    drawn = (getattr(draws, field.name) for field in dataclasses.fields(draws))
     return moved, FlowDraws(*(x.to(device) for x in drawn))
 
 
@@ -111,7 +112,7 @@ def draw_each(micro_batch: MicroBatch, config: ModelConfig) -> FlowDraws:
         generator = torch.Generator().manual_seed(seed)
         drawn = draw_flow(config, own, [generator])
         parts = (drawn.t, drawn.noise, drawn.drop_hidden, drawn.drop_sketch)
-        rows.append([_pad(part, patches - own) for part in parts])
+        rows.append([*(_pad(part, patches - own) for part in parts), drawn.drop_past])
     return FlowDraws(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 

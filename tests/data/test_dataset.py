@@ -10,7 +10,7 @@ import pytest
 import torch
 from data.small import nano_config, small_dataset, small_songs, write_small_dataset
 
-from songbloom.data.dataset import Dataset, Sample, clips_beside, crop_lyrics
+from songbloom.data.dataset import Dataset, Sample, clip_beside, crop_lyrics
 from songbloom.data.shards import DatasetHeader, SungLine, SungSection, TrainingSong, open_shards
 from songbloom.data.writer import ShardWriter
 from songbloom.errors import SongBloomError, UsageError
@@ -54,7 +54,7 @@ def write_songs(folder: Path, songs: Sequence[TrainingSong]) -> Path:
 def test_crops_lie_on_patch_borders(folder: Path) -> None:
     """A crop starts at a patch border and has the full length, or it ends with its song and lacks
     less than a patch; all such crops occur, and nothing in them is moved."""
-    dataset = small_dataset(folder, max_frames=128)
+    dataset = small_dataset(folder, max_frames=128, reference="other")
     starts: dict[str, set[int]] = {}
     for sample in samples(dataset):
         number = list(dataset.shards.ids).index(sample.key)
@@ -74,7 +74,7 @@ def test_crops_lie_on_patch_borders(folder: Path) -> None:
 def test_short_songs_stay_whole(folder: Path) -> None:
     """Songs no longer than a crop are taken from start to end, with and without a limit."""
     for limit in (None, 4096):
-        for sample in samples(small_dataset(folder, max_frames=limit), epochs=2):
+        for sample in samples(small_dataset(folder, max_frames=limit, reference="other"), epochs=2):
             assert sample.start == 0 and sample.ends
 
 
@@ -112,9 +112,18 @@ def text_of(sections: Sequence[SungSection], start: float, end: float) -> str:
     return " ".join(symbol for symbol, _ in crop_lyrics(sections, start, end))
 
 
-def test_every_line_belongs_to_one_crop() -> None:
-    """Crops that tile a song share its lines out: none twice, none lost."""
+@pytest.mark.parametrize("timed", [False, True])
+def test_every_phoneme_belongs_to_one_crop(timed: bool) -> None:
+    """Crops that tile a song share its phonemes out: none twice, none lost; a line without times of
+    its phonemes stays whole."""
     sections = tuple(sung_sections(compose(3, 0, num_lines=8)))
+    if not timed:
+        sections = tuple(
+            dataclasses.replace(
+                section, lines=tuple(dataclasses.replace(li, begins=()) for li in section.lines)
+            )
+            for section in sections
+        )
     whole = [line.phonemes for section in sections for line in section.lines]
     end = sections[-1].end
     for length in (0.64, 2.56, 10.24):
@@ -127,7 +136,17 @@ def test_every_line_belongs_to_one_crop() -> None:
             for line in part.split("] ")[-1].split(" . ")
             if line and not line.endswith("]") and not line.startswith("[")
         ]
-        assert lines == whole
+        assert " ".join(lines) == " ".join(whole)
+        assert (lines == whole) == (not timed)
+
+
+def test_a_cut_line_gives_what_is_sung_of_it() -> None:
+    """A phoneme counts where it begins, with its time."""
+    line = SungLine(4.0, 6.0, "A B C", (4.0, 5.0, 5.5))
+    sections = [SungSection("verse", 3.0, 7.0, (line,))]
+    assert crop_lyrics(sections, 0.0, 5.0) == [("[verse]", None), ("A", 4.0)]
+    assert crop_lyrics(sections, 5.0, 9.0) == [("[verse]", None), ("B", 5.0), ("C", 5.5)]
+    assert crop_lyrics(sections, 6.0, 9.0) == [("[verse]", None)]
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)
@@ -179,9 +198,6 @@ def test_references_are_never_of_the_window_being_learned(folder: Path, policy: 
         if track == sample.key:
             own += 1
             assert start + length <= sample.start or start >= end
-        elif policy == "same":
-            song = songs[list(dataset.shards.ids).index(sample.key)]
-            assert not clips_beside(song, sample.start, end)
         else:
             strangers += 1
     assert (own > 0, strangers > 0) == (policy != "other", policy != "same")
@@ -191,14 +207,35 @@ def test_references_are_never_of_the_window_being_learned(folder: Path, policy: 
         assert abs(own / (own + strangers) - 0.5) < 0.12
 
 
-def test_a_whole_song_hears_another_one(folder: Path, tmp_path: Path) -> None:
-    """Where every clip of a song overlaps the crop another song gives one; a lone song none."""
-    for sample in samples(small_dataset(folder, reference="same", dropout=False), epochs=5):
-        songs = [small_dataset(folder).shards.read(i) for i in range(4)]
+def test_a_whole_song_makes_room_for_its_own_clip(folder: Path, tmp_path: Path) -> None:
+    """Where every clip of a song overlaps the crop, the crop is the longest part beside one, from a
+    patch border on; a song that is no longer than its clip hears another's, a lone one none."""
+    dataset = small_dataset(folder, reference="same", dropout=False)
+    songs = [dataset.shards.read(i) for i in range(len(dataset.shards))]
+    for sample in samples(dataset, epochs=5):
         assert sample.conditions.reference is not None
-        assert place(songs, sample.conditions.reference)[0] != sample.key
-    lone = small_dataset(tmp_path / "lone", songs=1, dropout=False)
-    assert lone.sample(0, epoch=0, seed=0).conditions.reference is None
+        track, at = place(songs, sample.conditions.reference)
+        song = songs[list(dataset.shards.ids).index(sample.key)]
+        behind = at + len(sample.conditions.reference)
+        parts = [(0, at - at % 16), (behind + -behind % 16, song.num_frames)]
+        longest = max(parts, key=lambda part: part[1] - part[0])
+        assert track == sample.key and (sample.start, len(sample.sketch)) == (
+            longest[0],
+            longest[1] - longest[0],
+        )
+        assert sample.ends == (longest[1] == song.num_frames)
+        told = sample.conditions.reference_sketch
+        assert told is not None and told.tolist() == song.sketch[at:behind].tolist()
+    filled = dataclasses.replace(songs[0], references=songs[0].latents[None], reference_starts=(0,))
+    lone = write_songs(tmp_path / "lone", [filled])
+    both = write_songs(tmp_path / "both", [filled, songs[1]])
+    lone_data = Dataset(open_shards(lone), nano_config(), reference="same", dropout=False)
+    assert lone_data.sample(0, epoch=0, seed=0).conditions.reference is None
+    sample = Dataset(open_shards(both), nano_config(), reference="same", dropout=False).sample(
+        0, epoch=0, seed=0
+    )
+    assert sample.conditions.reference is not None and len(sample.sketch) == filled.num_frames
+    assert place([filled, songs[1]], sample.conditions.reference)[0] == songs[1].id
 
 
 def test_songs_without_clips_are_no_references(tmp_path: Path) -> None:
@@ -210,7 +247,7 @@ def test_songs_without_clips_are_no_references(tmp_path: Path) -> None:
     ]
     some = open_shards(write_songs(tmp_path / "some", [bare[0], songs[1], bare[2], *songs[3:]]))
     heard: dict[str, list[str]] = {}
-    for sample in samples(Dataset(some, nano_config(), dropout=False)):
+    for sample in samples(Dataset(some, nano_config(), reference="other", dropout=False)):
         assert sample.conditions.reference is not None
         heard.setdefault(sample.key, []).append(place(songs, sample.conditions.reference)[0])
     lenders = {songs[1].id, songs[3].id, songs[4].id}
@@ -230,9 +267,15 @@ def test_clips_that_touch_a_crop_are_beside_it() -> None:
     song = dataclasses.replace(
         small_songs(1)[0], references=np.zeros((4, 10, 64)), reference_starts=starts
     )
-    assert clips_beside(song, 10, 30) == [0, 3]
-    assert clips_beside(song, 9, 31) == []
-    assert clips_beside(song, 0, 6) == [1, 2, 3]
+    assert [clip_beside(song, (10, 30), draw, 4) for draw in (0.0, 0.5)] == [
+        (0, (10, 30)),
+        (3, (10, 30)),
+    ]
+    assert clip_beside(song, (0, 6), 0.0, 4) == (1, (0, 6))
+    # None is beside [9, 31): each leaves whole patches of 4 from 9 on, or what lies behind it.
+    parts = [clip_beside(song, (9, 31), draw, 4) for draw in (0.0, 0.25, 0.5, 0.75)]
+    assert parts == [(0, (13, 31)), (1, (17, 31)), (2, (9, 29)), (3, (9, 29))]
+    assert clip_beside(song, (0, 3), 0.0, 4) == (1, (0, 3))
 
 
 def test_conditions_are_dropped_at_the_models_rates(folder: Path) -> None:

@@ -134,6 +134,7 @@ def test_every_option_changes_the_model(changes: dict[str, Any]) -> None:
             draws.noise.view(*shape, size, 8),
             draws.drop_hidden[:, : shape[1]],
             draws.drop_sketch[:, : shape[1]],
+            draws.drop_past,
         )
         said.append(model.predict(batch, draws).velocity.flatten())
     assert largest(said[0] - said[1]) > 1e-3

@@ -30,7 +30,8 @@ def song(batch: Batch, draws: FlowDraws, row: int) -> tuple[Batch, FlowDraws]:
         batch.sketch[part], batch.latents[part], batch.lengths[part], batch.conditions[part]
     )
     one = FlowDraws(
-        draws.t[part], draws.noise[part], draws.drop_hidden[part], draws.drop_sketch[part]
+        *(getattr(draws, name)[part] for name in ("t", "noise", "drop_hidden", "drop_sketch")),
+        draws.drop_past[part],
     )
     return alone, one
 
@@ -176,12 +177,45 @@ def test_release_masks() -> None:
     assert float((hidden & sketch).float().mean()) == pytest.approx(0.06, abs=0.01)
 
 
+def test_the_past_is_dropped_for_whole_songs() -> None:
+    """`past_dropout` is a share of songs, drawn behind everything else, so it changes no other."""
+    deaf = small_config(objective=ObjectiveConfig(past_dropout=0.3), latent_dim=1, patch_size=1)
+    seeds = range(1000)
+    dropped = draw_flow(deaf, 2, [seeded(seed) for seed in seeds])
+    heard = draw_flow(
+        replace(deaf, objective=ObjectiveConfig()), 2, [seeded(seed) for seed in seeds]
+    )
+    assert dropped.drop_past.shape == (1000,) and not heard.drop_past.any()
+    assert float(dropped.drop_past.float().mean()) == pytest.approx(0.3, abs=0.04)
+    assert torch.equal(dropped.noise, heard.noise) and torch.equal(dropped.t, heard.t)
+    assert torch.equal(dropped.drop_sketch, heard.drop_sketch)
+
+
+@torch.no_grad()
+def test_a_dropped_past_is_not_heard(model: SongBloom) -> None:
+    """Where the past is dropped another first patch changes nothing behind it, in that song; where
+    it is not, it changes the sketch's logits, the hidden vectors and the next patch's velocity."""
+    batch, draws = random_batch(model.config, [FRAMES, FRAMES], N)
+    draws.drop_hidden[:], draws.drop_sketch[:] = False, False
+    draws.drop_past[:] = torch.tensor([True, False])
+    before = model.predict(batch, draws)
+    batch.latents[:, :P] += 1
+    after = model.predict(batch, draws)
+    for one, other in (
+        (before.logits[:, P:], after.logits[:, P:]),
+        (before.hidden[:, 1:], after.hidden[:, 1:]),
+        (before.velocity[:, 1], after.velocity[:, 1]),
+    ):
+        assert torch.equal(one[0], other[0])
+        assert largest(one[1] - other[1]) > 1e-4
+
+
 def test_draws_are_each_songs_own() -> None:
     """A song's draws come from its generator alone, whatever shares its batch."""
     config = small_config()
     together = draw_flow(config, N, [seeded(1), seeded(2)])
     alone = draw_flow(config, N, [seeded(2)])
-    for name in ("t", "noise", "drop_hidden", "drop_sketch"):
+    for name in ("t", "noise", "drop_hidden", "drop_sketch", "drop_past"):
         assert torch.equal(getattr(together, name)[1], getattr(alone, name)[0])
     assert not torch.equal(together.noise[0], together.noise[1])
 

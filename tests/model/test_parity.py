@@ -71,7 +71,7 @@ def teacher(
     t = torch.randn(3, generator=generator).sigmoid()
     noise = torch.randn(3, 16, 64, generator=generator)
     kept = torch.zeros(1, 3, dtype=torch.bool)
-    return batch, FlowDraws(t[None], noise[None], kept, kept), expected
+    return batch, FlowDraws(t[None], noise[None], kept, kept, kept[:, 0]), expected
 
 
 def test_teacher_forced_pass(

@@ -104,7 +104,7 @@ class Heard:
         self.draws.drop_sketch[:] = False
         outputs, self.hidden = model.listen(sketch, latents, self.prefix)
         self.logits = model.sketch_lm.head(outputs)
-        self.velocity = model.paint(sketch, latents, self.hidden, self.draws)
+        self.velocity = model.paint(sketch, latents, latents, self.hidden, self.draws)
 
     def reach(self, output: Tensor) -> tuple[list[bool], list[bool]]:
         """Which sketch frames and which latent frames change `output`."""

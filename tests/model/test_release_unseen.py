@@ -95,7 +95,7 @@ def test_teacher_forced_pass(unseen: tuple[PlainRelease, Model], conditions: Con
     t, noise = torch.rand(1, 3, generator=generator), torch.randn(1, 3, size, 64)
     none = torch.zeros(1, 3, dtype=torch.bool)
     batch = Batch(sketch, latents, torch.tensor([3 * size]), [conditions])
-    said = model.songbloom.predict(batch, FlowDraws(t, noise, none, none))
+    said = model.songbloom.predict(batch, FlowDraws(t, noise, none, none, none[:, 0]))
     logits, velocity = plain.teacher_forced(prefix, sketch[0].tolist(), latents[0], t[0], noise[0])
     assert float(logits.std()) > 0.5, "logits must differ for the comparison to mean something"
     assert largest(said.logits[0] - logits) < 5e-5

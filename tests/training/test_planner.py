@@ -173,6 +173,7 @@ def _traced_peak(
             torch.zeros(songs, patches),
             torch.zeros(songs, patches, model.patch_size, model.latent_dim),
             *(torch.zeros(songs, patches, dtype=torch.bool) for _ in range(2)),
+            torch.zeros(songs, dtype=torch.bool),
         )
         for parameter in songbloom.parameters():
             parameter.grad = torch.zeros_like(parameter)

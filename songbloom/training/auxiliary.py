@@ -1,4 +1,5 @@
-"""Training-only help to read lyrics; nothing of it is in the exported model.
+"""Training-only losses that help to read the lyrics and to listen to the reference; nothing of
+them is in the exported model.
 
 A causal transformer learns the melody first and the words late: nothing tells it where in the
 lyrics it is. Where the training set knows when each phoneme is sung, `Reader` tells it:
@@ -7,12 +8,20 @@ lyrics it is. Where the training set knows when each phoneme is sung, `Reader` t
   from the current one).
 * Linear heads name that symbol from what this head brings, and from the predicting outputs.
 
+Nor does anything tell it to hear the reference: once a song has begun, its own past says as much.
+`Listener` does:
+
+* One head of one AR layer is drawn towards the reference where hidden vectors come from, and a
+  linear head tells its mean latents from them: the DiT hears nothing else of the reference.
+* Another names the reference's notes where it stands in the prefix, as later layers meet it there.
+
 For the seedling's codebook, whose tokens are a phone and a pitch, the sketch tables are besides
 sums of a phone and a pitch vector, written out as plain tables in the end; and tables start at unit
 scale: at the usual .02 a symbol's identity drowns in what the layers add, and a short run learns
 where to look but not what is there.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,27 +35,30 @@ from songbloom.errors import UsageError
 from songbloom.model.config import ModelConfig
 from songbloom.model.layers import Attention, apply_rope, rope_table
 from songbloom.model.sketch_symbols import NUM_CODES, NUM_PHONES, NUM_PITCHES, split_code
-from songbloom.model.songbloom import Batch, FlowDraws, Losses, SongBloom
+from songbloom.model.songbloom import Batch, FlowDraws, Losses, Predictions, SongBloom
 
-GUIDED_LAYER = 1
+READING_LAYER, LISTENING_LAYER = 1, 2  # whose head 0 is guided
+SOUND_SCALE = 10.0  # mean latents of songs differ by about a third
 _TABLES = ("embedding", "head.2")  # of the sketch transformer
-_PREFIX = "reader."
+_PREFIXES = ("reader.", "listener.")
 
 
-class ReadingSongBloom(SongBloom):
-    """SongBloom with the reading losses in its training pass, each counted `weight` times."""
+class AssistedSongBloom(SongBloom):
+    """SongBloom with the losses of `Reader` and `Listener` in its training pass, each counted as
+    often as its weight says."""
 
-    def __init__(self, config: ModelConfig, weight: float) -> None:
+    def __init__(self, config: ModelConfig, reading: float, listening: float = 0.0) -> None:
         super().__init__(config)
-        self.weight = weight
-        self.reader = Reader(config)
+        self.weights = reading, listening
+        self.reader = Reader(config) if reading else None  # what is idle is not trained
+        self.listener = Listener(config) if listening else None
         self._seen: dict[str, Tensor] = {}
-        self._watch("inputs", self._guided)
+        for layer in (READING_LAYER, LISTENING_LAYER):
+            self._watch(f"layer {layer}", self._attention(layer))
         self._watch("outputs", self.sketch_lm.head)
 
-    @property
-    def _guided(self) -> Attention:
-        guided: Any = self.sketch_lm.layers[min(GUIDED_LAYER, self.config.ar_layers - 1)]
+    def _attention(self, layer: int) -> Attention:
+        guided: Any = self.sketch_lm.layers[min(layer, self.config.ar_layers - 1)]
         return guided.attention
 
     def _watch(self, name: str, module: nn.Module) -> None:
@@ -55,17 +67,88 @@ class ReadingSongBloom(SongBloom):
 
         module.register_forward_pre_hook(keep)
 
-    def forward(self, batch: Batch, draws: FlowDraws) -> Losses:
-        """The paper's losses, and `reading` where the batch knows what is sung next."""
-        losses = super().forward(batch, draws)
-        if batch.next_symbol is None:
-            return losses
-        reading = self.reader(self._guided, self._seen["inputs"], self._seen["outputs"], batch)
-        return Losses(
-            losses.total + self.weight * reading,
-            *(losses.sketch, losses.flow, losses.sketch_count, losses.flow_count),
-            reading=self.weight * reading,
-        )
+    def losses(self, predictions: Predictions, batch: Batch, draws: FlowDraws) -> Losses:
+        """The paper's losses, and `auxiliary`: what this class adds to them."""
+        losses = super().losses(predictions, batch, draws)
+        reading, listening = self.weights
+        added = losses.total.new_zeros(())
+        inputs = self._seen[f"layer {READING_LAYER}"]
+        if self.reader and batch.next_symbol is not None:
+            outputs, attention = self._seen["outputs"], self._attention(READING_LAYER)
+            added = added + reading * self.reader(attention, inputs, outputs, batch)
+        if self.listener:
+            later, attention = (
+                self._seen[f"layer {LISTENING_LAYER}"],
+                self._attention(LISTENING_LAYER),
+            )
+            heard = self.listener(attention, inputs, later, predictions.hidden, batch)
+            added = added + listening * heard
+        return dataclasses.replace(losses, total=losses.total + added, auxiliary=added)
+
+
+class Listener(nn.Module):
+    """What does the reference sound like, and which notes does it play?"""
+
+    classes: Tensor  # [V + 2] int64
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sound = nn.Linear(config.dim, config.latent_dim)
+        classes = np.arange(config.sketch_vocab_size)
+        if config.sketch_vocab_size == NUM_CODES:
+            classes = split_code(classes)[1]  # who speaks of style does not mean words
+        self.notes = nn.Linear(config.dim, int(classes.max(initial=0)) + 1)
+        self.register_buffer("classes", torch.from_numpy(classes).long(), persistent=False)
+
+    def forward(
+        self, attention: Attention, inputs: Tensor, later: Tensor, hidden: Tensor, batch: Batch
+    ) -> Tensor:
+        """Sum of three means over the songs that have a reference: -log of the guided head's
+        attention to it from where the hidden vectors `[B, N, D]` come from, the squared error of
+        its mean latents as they tell them, and the cross-entropy of its notes as told where it
+        stands. `inputs` and `later` `[B, S, D]` are the reading and the listening layer's."""
+        heard = [
+            (row, conditions.reference, conditions.reference_sketch)
+            for row, conditions in enumerate(batch.conditions)
+            if conditions.reference is not None and len(conditions.reference)
+        ]
+        # Every rank's pass reaches all weights, as sharing out gradients wants.
+        total = (self.sound(hidden).sum() + self.notes(inputs[:, :1]).sum()) * 0
+        if not heard or not self.config.reference_frames:
+            return total
+        looked = self._looked(attention, later, hidden.shape[1])
+        for row, reference, sketch in heard:
+            patches = -(-int(batch.lengths[row]) // self.config.patch_size)
+            total = total + looked[row, :patches].mean()
+            total = total + self._sound_loss(hidden[row, :patches], reference)
+            if sketch is not None:
+                total = total + self._notes_loss(inputs[row], sketch)
+        return total / len(heard)
+
+    def _looked(self, attention: Attention, inputs: Tensor, patches: int) -> Tensor:
+        """-log of the guided head's attention to the reference, of every hidden vector `[B, N]`."""
+        step = self.config.patch_size + 1
+        bos = inputs.shape[1] - 1 - patches * step
+        positions = bos + step * (1 + torch.arange(patches, device=inputs.device)) - 1
+        scores, _ = guided_head(self.config, attention, inputs, positions)
+        first = self._reference_at()
+        inside = scores[..., first : first + self.config.reference_frames]
+        return scores.logsumexp(dim=-1) - inside.logsumexp(dim=-1)
+
+    def _reference_at(self) -> int:
+        after = self.config.prefix_order == "lyrics-reference"
+        return self.config.lyric_length if after else 0
+
+    def _sound_loss(self, hidden: Tensor, reference: Tensor) -> Tensor:
+        mean = reference[: self.config.reference_frames].mean(dim=0).to(hidden.device)
+        return SOUND_SCALE * (self.sound(hidden).float() - mean).square().mean()
+
+    def _notes_loss(self, inputs: Tensor, sketch: Tensor) -> Tensor:
+        first = self._reference_at()
+        sketch = sketch[: self.config.reference_frames].to(inputs.device)
+        told = self.notes(inputs[first : first + len(sketch)]).float()
+        return F.cross_entropy(told, self.classes[sketch])
 
 
 class Reader(nn.Module):
@@ -87,7 +170,11 @@ class Reader(nn.Module):
         following = batch.next_symbol
         known = following >= 0
         ids = self._ids(batch)
-        scores, values = self._guided_head(attention, inputs, following.shape[1] - 1)
+        frames = following.shape[1] - 1
+        positions = self._bos(inputs.shape[1], frames) + predicting_positions(
+            frames, self.config.patch_size
+        ).to(inputs.device)
+        scores, values = guided_head(self.config, attention, inputs, positions)
         attended = scores.log_softmax(dim=-1)  # [B, T + 1, S]
         at = following.clamp(min=0) + self._lyrics_at(inputs.shape[1], following.shape[1] - 1)
         looked = -attended.gather(2, at[..., None])[..., 0]
@@ -115,21 +202,20 @@ class Reader(nn.Module):
         patches = frames // self.config.patch_size
         return length - 1 - patches * (self.config.patch_size + 1)
 
-    def _guided_head(
-        self, attention: Attention, inputs: Tensor, frames: int
-    ) -> tuple[Tensor, Tensor]:
-        """Masked scores of head 0 from the predicting positions, and its values."""
-        width, length = self.config.head_dim, inputs.shape[1]
-        positions = self._bos(length, frames) + predicting_positions(
-            frames, self.config.patch_size
-        ).to(inputs.device)
-        rows = attention.qkv.weight.split(self.config.dim)
-        q, k, v = (inputs @ weight[:width].T for weight in rows)
-        places = torch.arange(length, device=inputs.device)
-        rope = rope_table(places, width, self.config.ar_rope_base)
-        q, k = (apply_rope(x[:, None], rope)[:, 0] for x in (q, k))
-        scores = (q[:, positions] @ k.transpose(1, 2)).float() / width**0.5
-        return scores.masked_fill(places > positions[:, None], float("-inf")), v.float()
+
+def guided_head(
+    config: ModelConfig, attention: Attention, inputs: Tensor, positions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Masked scores `[B, Q, S]` of head 0 from Q positions of its layer's inputs `[B, S, D]`, and
+    its values."""
+    width, length = config.head_dim, inputs.shape[1]
+    rows = attention.qkv.weight.split(config.dim)
+    q, k, v = (inputs @ weight[:width].T for weight in rows)
+    places = torch.arange(length, device=inputs.device)
+    rope = rope_table(places, width, config.ar_rope_base)
+    q, k = (apply_rope(x[:, None], rope)[:, 0] for x in (q, k))
+    scores = (q[:, positions] @ k.transpose(1, 2)).float() / width**0.5
+    return scores.masked_fill(places > positions[:, None], float("-inf")), v.float()
 
 
 def _naming_loss(logits: Tensor, ids: Tensor) -> Tensor:
@@ -170,9 +256,10 @@ def _factors(phones: Tensor, pitches: Tensor, rows: int) -> Tensor:
     return F.pad(phones[phone] + pitches[pitch], (0, 0, 0, rows - NUM_CODES))
 
 
-def init_reader(model: ReadingSongBloom, generator: torch.Generator) -> None:
+def init_auxiliary(model: AssistedSongBloom, generator: torch.Generator) -> None:
     """Draw the training-only heads."""
-    for name, parameter in model.reader.named_parameters():
+    heads = [(name, p) for name, p in model.named_parameters() if name.startswith(_PREFIXES)]
+    for name, parameter in heads:
         nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(
             parameter, std=model.config.init_std, generator=generator
         )
@@ -212,7 +299,7 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     plain = {
         name: tensor
         for name, tensor in weights.items()
-        if "parametrizations" not in name and not name.startswith(_PREFIX)
+        if "parametrizations" not in name and not name.startswith(_PREFIXES)
     }
     for table in _TABLES:
         inside = f"sketch_lm.{table}.parametrizations.weight"

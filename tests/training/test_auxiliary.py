@@ -27,14 +27,14 @@ from songbloom.model.checkpoint import load_model
 from songbloom.model.config import preset
 from songbloom.model.patches import split_outputs
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
-from songbloom.model.songbloom import SongBloom
+from songbloom.model.songbloom import Batch, FlowDraws, SongBloom
 from songbloom.stages.assemble import _begins
 from songbloom.synth.score import compose
-from songbloom.training.reading import (
+from songbloom.training.auxiliary import (
+    AssistedSongBloom,
     Factored,
-    ReadingSongBloom,
     factor_tables,
-    init_reader,
+    init_auxiliary,
     init_tables,
     plain_weights,
     predicting_positions,
@@ -55,15 +55,23 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Songs with latents, each heard after its own clip."""
+    folder = tmp_path_factory.mktemp("clips") / "data"
+    write_dataset(folder, songs=4, num_lines=2, codecs=SEEDLING)
+    return Dataset(open_shards(folder), MODEL, reference="same", dropout=False)
+
+
+@pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return make_bench(tmp_path_factory.mktemp("bench"))
 
 
-def _model(seed: int = 0) -> ReadingSongBloom:
+def _model(seed: int = 0) -> AssistedSongBloom:
     generator = torch.Generator().manual_seed(seed)
-    model = ReadingSongBloom(MODEL, 0.3)
+    model = AssistedSongBloom(MODEL, 0.3)
     model.init_weights(generator)
-    init_reader(model, generator)
+    init_auxiliary(model, generator)
     factor_tables(model)
     init_tables(model, generator)
     return model
@@ -160,10 +168,56 @@ def test_reading_is_learnt(scores: Dataset) -> None:
     for _ in range(25):
         found = model(batch, draws)
         optimizer.zero_grad()
-        found.reading.backward()
+        found.auxiliary.backward()
         optimizer.step()
-        losses.append(found.reading.item())
+        losses.append(found.auxiliary.item())
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_listening_is_learnt(clips: Dataset) -> None:
+    """Some steps on two songs teach the hidden vectors what the reference sounds like and its place
+    in the prefix which notes it plays: less than any constant answer would cost."""
+    torch.manual_seed(0)
+    model = _listening(clips)
+    batch, draws = _pair(clips)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(40):
+        found = model(batch, draws)
+        optimizer.zero_grad()
+        found.auxiliary.backward()
+        optimizer.step()
+        losses.append(found.auxiliary.item())
+    assert losses[-1] < 0.5 * losses[0]
+    references = [c.reference for c in batch.conditions if c.reference is not None]
+    means = torch.stack([reference.mean(dim=0) for reference in references])
+    assert model.listener is not None
+    told = model.listener.sound(model.predict(batch, draws).hidden).mean(dim=1)
+    distances = torch.cdist(told, means)
+    assert distances.argmin(dim=1).tolist() == [0, 1], "each song tells its own reference"
+
+
+def test_listening_hears_the_reference_alone(clips: Dataset) -> None:
+    """Without references it adds nothing; a clip whose notes nobody knows is still told of."""
+    model = _listening(clips)
+    batch, draws = _pair(clips)
+    whole = model(batch, draws).auxiliary
+    deaf = replace(batch, conditions=[replace(c, reference=None) for c in batch.conditions])
+    assert model(deaf, draws).auxiliary == 0
+    strange = [replace(c, reference_sketch=None) for c in batch.conditions]
+    assert 0 < model(replace(batch, conditions=strange), draws).auxiliary < whole
+
+
+def _listening(clips: Dataset) -> AssistedSongBloom:
+    model = AssistedSongBloom(clips.config, reading=0.0, listening=1.0)
+    model.init_weights(torch.Generator().manual_seed(0))
+    init_auxiliary(model, torch.Generator().manual_seed(1))
+    return model
+
+
+def _pair(clips: Dataset) -> tuple[Batch, FlowDraws]:
+    samples = [clips.sample(track, epoch=0, seed=0) for track in range(2)]
+    return batch_to_device(collate(samples, 16), clips.config, torch.device("cpu"))
 
 
 def test_without_times_nothing_is_added(scores: Dataset) -> None:
@@ -174,7 +228,7 @@ def test_without_times_nothing_is_added(scores: Dataset) -> None:
     )
     batch, draws = batch_to_device(collate([sample], 16), MODEL, torch.device("cpu"))
     found = _model()(batch, draws)
-    assert found.reading == 0
+    assert found.auxiliary == 0
     assert found.total == found.sketch + MODEL.objective.flow_weight * found.flow
 
 
@@ -187,9 +241,11 @@ def test_a_share_of_tokens_is_misheard_the_same_each_time(scores: Dataset) -> No
     assert torch.equal(heard, mishear(micro_batch, MODEL, 0.2))
 
 
-def test_a_run_with_reading_stops_and_goes_on(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("help", ["reading", "listening"])
+def test_a_run_with_help_stops_and_goes_on(bench: Bench, help: str, tmp_path: Path) -> None:
     """A paused run ends in the bytes of a whole one, and exports a plain model."""
-    more = ("--steps", 4, *READING)
+    (tmp_path / "help.toml").write_text(f"{bench.config.read_text()}{help} = 0.3\n")
+    bench, more = Bench(tmp_path / "help.toml", bench.data), ("--steps", 4)
     whole, parts = tmp_path / "whole" / "run", tmp_path / "parts" / "run"
     trained(bench.words(whole, *more))
     trained(bench.words(parts, *more, "--max-steps", 2))
@@ -198,8 +254,8 @@ def test_a_run_with_reading_stops_and_goes_on(bench: Bench, tmp_path: Path) -> N
     ours, theirs = contents(whole / "model"), contents(parts / "model")
     assert ours["model.safetensors"] == theirs["model.safetensors"]
     assert_same_checkpoint(checkpoint(whole), checkpoint(parts))
-    assert all("reader" not in name for name in weights(whole))
-    assert sum(row.get("reading_loss", 0.0) for row in rows(whole)) > 0
+    assert not any(name.startswith(("reader", "listener")) for name in weights(whole))
+    assert sum(row.get("auxiliary_loss", 0.0) for row in rows(whole)) > 0
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +269,7 @@ def reader(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = Bench(folder / "read.toml", bench.data).words(folder / "run", "--steps", 3, *READING)
     trained(words)
     assert all(row["flow_loss"] == 0 for row in rows(folder / "run"))
-    assert sum(row.get("reading_loss", 0.0) for row in rows(folder / "run")) > 0
+    assert sum(row.get("auxiliary_loss", 0.0) for row in rows(folder / "run")) > 0
     return folder / "run"
 
 
