@@ -37,7 +37,8 @@ from songbloom.model.layers import Attention, apply_rope, rope_table
 from songbloom.model.sketch_symbols import NUM_CODES, NUM_PHONES, NUM_PITCHES, split_code
 from songbloom.model.songbloom import Batch, FlowDraws, Losses, Predictions, SongBloom
 
-READING_LAYER, LISTENING_LAYER = 1, 2  # whose head 0 is guided
+GUIDED_LAYER = 1
+READING_HEAD, LISTENING_HEAD = 0, -1
 SOUND_SCALE = 10.0  # mean latents of songs differ by about a third
 _TABLES = ("embedding", "head.2")  # of the sketch transformer
 _PREFIXES = ("reader.", "listener.")
@@ -53,12 +54,12 @@ class AssistedSongBloom(SongBloom):
         self.reader = Reader(config) if reading else None  # what is idle is not trained
         self.listener = Listener(config) if listening else None
         self._seen: dict[str, Tensor] = {}
-        for layer in (READING_LAYER, LISTENING_LAYER):
-            self._watch(f"layer {layer}", self._attention(layer))
+        self._watch("inputs", self._guided)
         self._watch("outputs", self.sketch_lm.head)
 
-    def _attention(self, layer: int) -> Attention:
-        guided: Any = self.sketch_lm.layers[min(layer, self.config.ar_layers - 1)]
+    @property
+    def _guided(self) -> Attention:
+        guided: Any = self.sketch_lm.layers[min(GUIDED_LAYER, self.config.ar_layers - 1)]
         return guided.attention
 
     def _watch(self, name: str, module: nn.Module) -> None:
@@ -71,18 +72,13 @@ class AssistedSongBloom(SongBloom):
         """The paper's losses, and `auxiliary`: what this class adds to them."""
         losses = super().losses(predictions, batch, draws)
         reading, listening = self.weights
+        inputs, outputs = self._seen["inputs"], self._seen["outputs"]
         added = losses.total.new_zeros(())
-        inputs = self._seen[f"layer {READING_LAYER}"]
         if self.reader and batch.next_symbol is not None:
-            outputs, attention = self._seen["outputs"], self._attention(READING_LAYER)
-            added = added + reading * self.reader(attention, inputs, outputs, batch)
+            added = added + reading * self.reader(self._guided, inputs, outputs, batch)
         if self.listener:
-            later, attention = (
-                self._seen[f"layer {LISTENING_LAYER}"],
-                self._attention(LISTENING_LAYER),
-            )
-            heard = self.listener(attention, inputs, later, predictions.hidden, batch)
-            added = added + listening * heard
+            hidden = predictions.hidden
+            added = added + listening * self.listener(self._guided, inputs, hidden, batch)
         return dataclasses.replace(losses, total=losses.total + added, auxiliary=added)
 
 
@@ -95,54 +91,53 @@ class Listener(nn.Module):
         super().__init__()
         self.config = config
         self.sound = nn.Linear(config.dim, config.latent_dim)
+        self.brought = nn.Linear(config.head_dim, config.latent_dim)
         classes = np.arange(config.sketch_vocab_size)
         if config.sketch_vocab_size == NUM_CODES:
             classes = split_code(classes)[1]  # who speaks of style does not mean words
         self.notes = nn.Linear(config.dim, int(classes.max(initial=0)) + 1)
         self.register_buffer("classes", torch.from_numpy(classes).long(), persistent=False)
 
-    def forward(
-        self, attention: Attention, inputs: Tensor, later: Tensor, hidden: Tensor, batch: Batch
-    ) -> Tensor:
-        """Sum of three means over the songs that have a reference: -log of the guided head's
-        attention to it from where the hidden vectors `[B, N, D]` come from, the squared error of
-        its mean latents as they tell them, and the cross-entropy of its notes as told where it
-        stands. `inputs` and `later` `[B, S, D]` are the reading and the listening layer's."""
+    def forward(self, attention: Attention, inputs: Tensor, hidden: Tensor, batch: Batch) -> Tensor:
+        """Sum of four means over the songs that have a reference: -log of the guided head's
+        attention to it from where the hidden vectors `[B, N, D]` come from, squared errors of its
+        mean latents as told by what the head brings and by the hidden vectors, and the
+        cross-entropy of its notes as told where it stands. `inputs` `[B, S, D]` are the layer's."""
         heard = [
             (row, conditions.reference, conditions.reference_sketch)
             for row, conditions in enumerate(batch.conditions)
             if conditions.reference is not None and len(conditions.reference)
         ]
+        looked, brought = self._guided_head(attention, inputs, hidden.shape[1])
+        told = torch.stack([self.brought(brought), self.sound(hidden)]).float()  # [2, B, N, C]
         # Every rank's pass reaches all weights, as sharing out gradients wants.
-        total = (self.sound(hidden).sum() + self.notes(inputs[:, :1]).sum()) * 0
-        if not heard or not self.config.reference_frames:
-            return total
-        looked = self._looked(attention, later, hidden.shape[1])
-        for row, reference, sketch in heard:
+        total = (told.sum() + self.notes(inputs[:, :1]).sum()) * 0
+        for row, reference, sketch in heard if self.config.reference_frames else ():
             patches = -(-int(batch.lengths[row]) // self.config.patch_size)
-            total = total + looked[row, :patches].mean()
-            total = total + self._sound_loss(hidden[row, :patches], reference)
+            mean = reference[: self.config.reference_frames].mean(dim=0).to(told.device)
+            error = (told[:, row, :patches] - mean).square().mean(dim=(1, 2)).sum()
+            total = total + looked[row, :patches].mean() + SOUND_SCALE * error
             if sketch is not None:
                 total = total + self._notes_loss(inputs[row], sketch)
-        return total / len(heard)
+        return total / max(len(heard), 1)
 
-    def _looked(self, attention: Attention, inputs: Tensor, patches: int) -> Tensor:
-        """-log of the guided head's attention to the reference, of every hidden vector `[B, N]`."""
+    def _guided_head(
+        self, attention: Attention, inputs: Tensor, patches: int
+    ) -> tuple[Tensor, Tensor]:
+        """-log of its attention to the reference `[B, N]`, and what it brings `[B, N, head_dim]`,
+        at every hidden vector."""
         step = self.config.patch_size + 1
         bos = inputs.shape[1] - 1 - patches * step
         positions = bos + step * (1 + torch.arange(patches, device=inputs.device)) - 1
-        scores, _ = guided_head(self.config, attention, inputs, positions)
+        scores, values = guided_head(self.config, attention, inputs, positions, LISTENING_HEAD)
         first = self._reference_at()
         inside = scores[..., first : first + self.config.reference_frames]
-        return scores.logsumexp(dim=-1) - inside.logsumexp(dim=-1)
+        brought = scores.softmax(dim=-1) @ values
+        return scores.logsumexp(dim=-1) - inside.logsumexp(dim=-1), brought.to(inputs.dtype)
 
     def _reference_at(self) -> int:
         after = self.config.prefix_order == "lyrics-reference"
         return self.config.lyric_length if after else 0
-
-    def _sound_loss(self, hidden: Tensor, reference: Tensor) -> Tensor:
-        mean = reference[: self.config.reference_frames].mean(dim=0).to(hidden.device)
-        return SOUND_SCALE * (self.sound(hidden).float() - mean).square().mean()
 
     def _notes_loss(self, inputs: Tensor, sketch: Tensor) -> Tensor:
         first = self._reference_at()
@@ -174,7 +169,7 @@ class Reader(nn.Module):
         positions = self._bos(inputs.shape[1], frames) + predicting_positions(
             frames, self.config.patch_size
         ).to(inputs.device)
-        scores, values = guided_head(self.config, attention, inputs, positions)
+        scores, values = guided_head(self.config, attention, inputs, positions, READING_HEAD)
         attended = scores.log_softmax(dim=-1)  # [B, T + 1, S]
         at = following.clamp(min=0) + self._lyrics_at(inputs.shape[1], following.shape[1] - 1)
         looked = -attended.gather(2, at[..., None])[..., 0]
@@ -204,13 +199,14 @@ class Reader(nn.Module):
 
 
 def guided_head(
-    config: ModelConfig, attention: Attention, inputs: Tensor, positions: Tensor
+    config: ModelConfig, attention: Attention, inputs: Tensor, positions: Tensor, head: int
 ) -> tuple[Tensor, Tensor]:
-    """Masked scores `[B, Q, S]` of head 0 from Q positions of its layer's inputs `[B, S, D]`, and
+    """Masked scores `[B, Q, S]` of a head from Q positions of its layer's inputs `[B, S, D]`, and
     its values."""
     width, length = config.head_dim, inputs.shape[1]
-    rows = attention.qkv.weight.split(config.dim)
-    q, k, v = (inputs @ weight[:width].T for weight in rows)
+    first = head % config.num_heads * width
+    own = slice(first, first + width)
+    q, k, v = (inputs @ weight[own].T for weight in attention.qkv.weight.split(config.dim))
     places = torch.arange(length, device=inputs.device)
     rope = rope_table(places, width, config.ar_rope_base)
     q, k = (apply_rope(x[:, None], rope)[:, 0] for x in (q, k))
