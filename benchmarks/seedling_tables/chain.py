@@ -55,9 +55,9 @@ def table(songs: Sequence[Song], mandarin: Sequence[Song], codec: SketchCodec) -
         "recogniser": metric.identity()["backend"],
         "normaliser": metric.identity()["normaliser"],
         "floor": [
-            {"separation": "none"} | _share("per", *_counts(measured["synthesised"])),
+            {"separation": "none"} | share("per", *_counts(measured["synthesised"])),
             {"separation": "seedling"}
-            | _share("per", *_counts(_measured(separated, songs, "synthesised"))),
+            | share("per", *_counts(_measured(separated, songs, "synthesised"))),
         ],
         "per": [_per_row(metric, step, found) for step, found in measured.items()],
         "lost": [
@@ -103,16 +103,17 @@ def _measured(metric: per.PER, songs: Sequence[Song], step: str) -> list[Measure
 
 
 def _per_row(metric: per.PER, step: str, found: Sequence[Measured]) -> dict[str, Any]:
-    row = {"step": step, **_share("per", *_counts(found))}
+    row = {"step": step, **share("per", *_counts(found))}
     for name, unseen in (("seen", False), ("unseen", True)):
         counts = np.array([_of_words(song, unseen) for song in found])
-        row |= _share(name, counts[:, 0], counts[:, 1])
+        row |= share(name, counts[:, 0], counts[:, 1])
     parts = metric.parts(found)
     kinds = ("substitutions", "deletions", "insertions", "word_error_rate")
     return row | {kind: round(parts[kind], 1) for kind in kinds}
 
 
-def _share(name: str, amounts: Any, weights: Any) -> dict[str, Any]:
+def share(name: str, amounts: Any, weights: Any) -> dict[str, Any]:
+    """A share in per cent and its interval, under a name."""
     return {name: percent(amounts, weights), f"{name}_95": interval(amounts, weights)}
 
 
@@ -149,10 +150,10 @@ def _probe_rows(
     heard = {path: heard_phones(codec, path) for s in songs for path in map(s.sound, STEPS)}
     for step in (*STEPS, SHUFFLED):
         counts = [
-            (_wrong(asked := true_phones(words), heard[song.sound(sound)]), len(asked))
+            (wrong_phones(asked := true_phones(words), heard[song.sound(sound)]), len(asked))
             for song, words, sound in pairs_of(songs, step)
         ]
-        yield {"language": language, "step": step, **_share("wrong", *np.array(counts).T)}
+        yield {"language": language, "step": step, **share("wrong", *np.array(counts).T)}
 
 
 def heard_phones(codec: SketchCodec, path: Path) -> list[str]:
@@ -175,5 +176,6 @@ def true_phones(song: Song) -> list[str]:
     return [phone for phone, _ in groupby(base(phone.symbol) for phone in song.score.phones)]
 
 
-def _wrong(asked: Sequence[str], heard: Sequence[str]) -> int:
+def wrong_phones(asked: Sequence[str], heard: Sequence[str]) -> int:
+    """Phones substituted, left out or put in."""
     return sum(step.kind != "equal" for step in edits.align(asked, heard))

@@ -11,9 +11,10 @@ lyrics it is. Where the training set knows when each phoneme is sung, `Reader` t
 Nor does anything tell it to hear the reference: once a song has begun, its own past says as much.
 `Listener` does:
 
-* One head of one AR layer is drawn towards the reference where hidden vectors come from, and a
-  linear head tells its mean latents from them: the DiT hears nothing else of the reference.
-* Another names the reference's notes where it stands in the prefix, as later layers meet it there.
+* Another head of that layer is drawn to hear the whole reference evenly where hidden vectors come
+  from, the DiT's only source of it. Linear heads tell the reference's latents, frame by frame, from
+  the values of this head, and their mean from the hidden vectors.
+* A third names the reference's notes where it stands in the prefix, as later layers meet it there.
 
 For the seedling's codebook, whose tokens are a phone and a pitch, the sketch tables are besides
 sums of a phone and a pitch vector, written out as plain tables in the end; and tables start at unit
@@ -22,6 +23,7 @@ where to look but not what is there.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,7 +41,7 @@ from songbloom.model.songbloom import Batch, FlowDraws, Losses, Predictions, Son
 
 GUIDED_LAYER = 1
 READING_HEAD, LISTENING_HEAD = 0, -1
-SOUND_SCALE = 10.0  # mean latents of songs differ by about a third
+SOUND_SCALE = 10.0  # of squares, as mean latents of songs differ by about a third
 _TABLES = ("embedding", "head.2")  # of the sketch transformer
 _PREFIXES = ("reader.", "listener.")
 
@@ -85,65 +87,66 @@ class AssistedSongBloom(SongBloom):
 class Listener(nn.Module):
     """What does the reference sound like, and which notes does it play?"""
 
-    classes: Tensor  # [V + 2] int64
+    classes: Tensor  # [V] int64
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.sound = nn.Linear(config.dim, config.latent_dim)
-        self.brought = nn.Linear(config.head_dim, config.latent_dim)
+        self.frames = nn.Linear(config.head_dim, config.latent_dim)
         classes = np.arange(config.sketch_vocab_size)
         if config.sketch_vocab_size == NUM_CODES:
-            classes = split_code(classes)[1]  # who speaks of style does not mean words
+            classes = split_code(classes)[1]  # its notes are style, its phones are not
         self.notes = nn.Linear(config.dim, int(classes.max(initial=0)) + 1)
         self.register_buffer("classes", torch.from_numpy(classes).long(), persistent=False)
 
     def forward(self, attention: Attention, inputs: Tensor, hidden: Tensor, batch: Batch) -> Tensor:
-        """Sum of four means over the songs that have a reference: -log of the guided head's
-        attention to it from where the hidden vectors `[B, N, D]` come from, squared errors of its
-        mean latents as told by what the head brings and by the hidden vectors, and the
-        cross-entropy of its notes as told where it stands. `inputs` `[B, S, D]` are the layer's."""
+        """Sum of four means over the songs that have a reference: how far the guided head's
+        attention is from an even one over it where the hidden vectors `[B, N, D]` come from;
+        squared errors of its latents as told by the values of this head, and of their mean as told
+        by the hidden vectors; the cross-entropy of its notes as told where it stands. `inputs`
+        `[B, S, D]` are the guided layer's."""
         heard = [
             (row, conditions.reference, conditions.reference_sketch)
             for row, conditions in enumerate(batch.conditions)
             if conditions.reference is not None and len(conditions.reference)
         ]
-        looked, brought = self._guided_head(attention, inputs, hidden.shape[1])
-        told = torch.stack([self.brought(brought), self.sound(hidden)]).float()  # [2, B, N, C]
+        if not self.config.reference_frames:
+            return hidden.new_zeros(())
+        looked, values = self._guided_head(attention, inputs, hidden.shape[1])
+        told, notes = self.sound(hidden).float(), self.notes(inputs[:, self._places()]).float()
         # Every rank's pass reaches all weights, as sharing out gradients wants.
-        total = (told.sum() + self.notes(inputs[:, :1]).sum()) * 0
-        for row, reference, sketch in heard if self.config.reference_frames else ():
+        total = (told.sum() + notes.sum() + values.sum()) * 0
+        for row, reference, sketch in heard:
+            latents = reference[: self.config.reference_frames].to(told.device)
             patches = -(-int(batch.lengths[row]) // self.config.patch_size)
-            mean = reference[: self.config.reference_frames].mean(dim=0).to(told.device)
-            error = (told[:, row, :patches] - mean).square().mean(dim=(1, 2)).sum()
-            total = total + looked[row, :patches].mean() + SOUND_SCALE * error
+            total = total + looked[row, :patches].mean()
+            total = total + F.mse_loss(values[row, : len(latents)], latents)
+            mean = latents.mean(dim=0).expand(patches, -1)
+            total = total + SOUND_SCALE * F.mse_loss(told[row, :patches], mean)
             if sketch is not None:
-                total = total + self._notes_loss(inputs[row], sketch)
+                classes = self.classes[sketch[: len(latents)].to(told.device)]
+                total = total + F.cross_entropy(notes[row, : len(classes)], classes)
         return total / max(len(heard), 1)
 
     def _guided_head(
         self, attention: Attention, inputs: Tensor, patches: int
     ) -> tuple[Tensor, Tensor]:
-        """-log of its attention to the reference `[B, N]`, and what it brings `[B, N, head_dim]`,
-        at every hidden vector."""
+        """How far its attention is from an even one over the reference, in nats `[B, N]` at every
+        hidden vector, and what its values tell of each frame of it `[B, reference_frames, C]`."""
         step = self.config.patch_size + 1
         bos = inputs.shape[1] - 1 - patches * step
         positions = bos + step * (1 + torch.arange(patches, device=inputs.device)) - 1
         scores, values = guided_head(self.config, attention, inputs, positions, LISTENING_HEAD)
-        first = self._reference_at()
-        inside = scores[..., first : first + self.config.reference_frames]
-        brought = scores.softmax(dim=-1) @ values
-        return scores.logsumexp(dim=-1) - inside.logsumexp(dim=-1), brought.to(inputs.dtype)
+        inside = scores[..., self._places()]
+        looked = scores.logsumexp(dim=-1) - inside.mean(dim=-1) - math.log(inside.shape[-1])
+        return looked, self.frames(values[:, self._places()].to(inputs.dtype)).float()
 
-    def _reference_at(self) -> int:
+    def _places(self) -> slice:
+        """Where the reference stands in the sequence."""
         after = self.config.prefix_order == "lyrics-reference"
-        return self.config.lyric_length if after else 0
-
-    def _notes_loss(self, inputs: Tensor, sketch: Tensor) -> Tensor:
-        first = self._reference_at()
-        sketch = sketch[: self.config.reference_frames].to(inputs.device)
-        told = self.notes(inputs[first : first + len(sketch)]).float()
-        return F.cross_entropy(told, self.classes[sketch])
+        first = self.config.lyric_length if after else 0
+        return slice(first, first + self.config.reference_frames)
 
 
 class Reader(nn.Module):
