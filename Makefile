@@ -18,9 +18,11 @@ READ ?=
 PAINT ?=
 PREPARE ?=
 SING ?=
+POLISH ?=
 SCORE ?=
 SONGBLOOM := $(BIN)/songbloom
 MIXED := --seed $(SEED) --language mixed
+READING := sketch_lm,conditioner,patch_encoder
 
 .PHONY: song test lint seedling man clean
 .DELETE_ON_ERROR:
@@ -44,7 +46,8 @@ seedling: $(VENV)/.seedling
 	$(SONGBLOOM) prepare $(OUT)/corpus --tokenize-model $(OUT)/codecs --vae-model $(OUT)/codecs -o $(OUT)/dataset $(PREPARE)
 	$(SONGBLOOM) train --preset seedling_paint --data $(OUT)/dataset --init-from $(OUT)/read/model -o $(OUT)/paint $(PAINT)
 	$(SONGBLOOM) train --preset seedling --data $(OUT)/dataset --init-from $(OUT)/paint/model -o $(OUT)/sing $(SING)
-	$(SONGBLOOM) export $(OUT)/sing --dtype float16 --name seedling --force -o $(OUT)/model
+	$(SONGBLOOM) train --preset seedling --freeze $(READING) --reading 0 --lr 0.001 --data $(OUT)/dataset --init-from $(OUT)/sing/model -o $(OUT)/polish $(POLISH)
+	$(SONGBLOOM) export $(OUT)/polish --dtype float16 --name seedling --force -o $(OUT)/model
 	$(BIN)/python benchmarks/seedling.py --model $(OUT)/model --cache $(OUT)/songs $(SCORE)
 
 man: $(VENV)/.core

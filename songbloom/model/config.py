@@ -19,6 +19,7 @@ PRESETS = (
     "seedling",
     "seedling_read",
     "seedling_paint",
+    "seedling_follow",
     "tiny",
     "full",
     "full_150s",

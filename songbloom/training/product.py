@@ -69,7 +69,7 @@ class Product:
         excluded = _not_with_reading(job.train)
         if (job.train.reading or job.train.listening) and excluded:
             raise UsageError(
-                f"[train] reading with {excluded[0]}: its losses look into whole layers",
+                f"[train] reading or listening with {excluded[0]}: they look into whole layers",
                 "Leave one of them out.",
             )
 

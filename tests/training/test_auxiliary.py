@@ -293,9 +293,13 @@ def test_a_model_that_reads_goes_on_to_sing(bench: Bench, reader: Path, tmp_path
 def test_the_presets_of_the_embedded_models_lessons_are_one_model() -> None:
     """Each takes the weights of the one before: only room, objective and sampling differ."""
     sing = preset("seedling").to_dict()
-    for lesson, others in (("read", {"reference_frames", "objective"}), ("paint", {"objective"})):
+    for lesson, others in (
+        ("read", {"reference_frames", "objective", "sampling"}),
+        ("paint", {"sampling"}),
+        ("follow", {"objective"}),
+    ):
         values = preset(f"seedling_{lesson}").to_dict()
-        assert {key for key in sing if values[key] != sing[key]} == others | {"sampling"}
+        assert {key for key in sing if values[key] != sing[key]} == others
 
 
 def test_reading_refuses_what_hides_layers(bench: Bench, tmp_path: Path) -> None:
