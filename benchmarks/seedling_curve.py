@@ -31,6 +31,7 @@ from songbloom.export import sources
 from songbloom.model.checkpoint import load_model, write_contents
 from songbloom.model.config import SamplingConfig
 from songbloom.model.sketch_codec import SketchCodec
+from songbloom.stages.stage import digest
 from songbloom.training.metrics import read_metrics
 
 STEPS = ("true sketch", "model")
@@ -46,8 +47,7 @@ def rows(
         for checkpoint in sorted((run / "checkpoints").glob("step-*")):
             step = int(checkpoint.name.removeprefix("step-"))
             before = [row for row in metrics if row["step"] <= step]
-            folder = cache / "checkpoints" / f"{run.name}-{step}"
-            _write_model(checkpoint, folder, sampling)
+            folder = _write_model(checkpoint, sampling, cache / "checkpoints")
             yield {
                 "run": run.name,
                 "step": step,
@@ -67,13 +67,14 @@ def _last(metrics: list[dict[str, Any]], name: str) -> float | None:
     return round(found[-1], 3) if found else None
 
 
-def _write_model(checkpoint: Path, folder: Path, sampling: SamplingConfig) -> None:
-    if (folder / "model.json").exists():
-        return
-    source = sources.find(str(checkpoint), models=hub.models_folder(None))
-    contents = sources.read(source)
-    config = dataclasses.replace(contents.config, sampling=sampling)
-    write_contents(folder, dataclasses.replace(contents, config=config))
+def _write_model(checkpoint: Path, sampling: SamplingConfig, cache: Path) -> Path:
+    """The checkpoint as a model folder, written once for the same settings."""
+    folder = cache / digest([str(checkpoint.resolve()), dataclasses.asdict(sampling)])[:16]
+    if not (folder / "model.json").exists():
+        contents = sources.read(sources.find(str(checkpoint), models=hub.models_folder(None)))
+        config = dataclasses.replace(contents.config, sampling=sampling)
+        write_contents(folder, dataclasses.replace(contents, config=config))
+    return folder
 
 
 def _phones_wrong(folder: Path, count: int, cache: Path) -> dict[str, Any]:
@@ -101,6 +102,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="keep models and songs here")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    for run in arguments.runs:
+        if not any((run / "checkpoints").glob("step-*")):
+            parser.error(f"{run}: no checkpoint; expected a run folder of songbloom train")
     like = load_model(
         hub.resolve(arguments.like, hub.models_folder(None)), device=torch.device("cpu")
     )

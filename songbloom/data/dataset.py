@@ -190,8 +190,8 @@ class Dataset:
     def _reference(
         self, song: TrainingSong, number: int, crop: Crop, rng: np.random.Generator
     ) -> tuple[Clip, Crop]:
-        """A clip as the policy wants it, and the crop, which makes room for its song's own
-        clip; the other kind where there is none; or None."""
+        """A clip as the policy wants it, of the other kind where there is none, or an empty one;
+        and the crop, which makes room for its song's own clip."""
         coin, which, other = rng.random(3)
         wants_own = self.reference == "same" or (self.reference == "mixed" and coin < 0.5)
         stranger = self._another(number, other)

@@ -106,13 +106,13 @@ class Listener(nn.Module):
         squared errors of its latents as told by the values of this head, and of their mean as told
         by the hidden vectors; the cross-entropy of its notes as told where it stands. `inputs`
         `[B, S, D]` are the guided layer's."""
+        if not self.config.reference_frames:
+            return hidden.new_zeros(())
         heard = [
             (row, conditions.reference, conditions.reference_sketch)
             for row, conditions in enumerate(batch.conditions)
             if conditions.reference is not None and len(conditions.reference)
         ]
-        if not self.config.reference_frames:
-            return hidden.new_zeros(())
         looked, values = self._guided_head(attention, inputs, hidden.shape[1])
         told, notes = self.sound(hidden).float(), self.notes(inputs[:, self._places()]).float()
         # Every rank's pass reaches all weights, as sharing out gradients wants.
@@ -134,9 +134,9 @@ class Listener(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """How far its attention is from an even one over the reference, in nats `[B, N]` at every
         hidden vector, and what its values tell of each frame of it `[B, reference_frames, C]`."""
-        step = self.config.patch_size + 1
-        bos = inputs.shape[1] - 1 - patches * step
-        positions = bos + step * (1 + torch.arange(patches, device=inputs.device)) - 1
+        size = self.config.patch_size
+        bos = inputs.shape[1] - 1 - patches * (size + 1)
+        positions = bos + hidden_positions(patches, size).to(inputs.device)
         scores, values = guided_head(self.config, attention, inputs, positions, LISTENING_HEAD)
         inside = scores[..., self._places()]
         looked = scores.logsumexp(dim=-1) - inside.mean(dim=-1) - math.log(inside.shape[-1])
@@ -229,6 +229,11 @@ def predicting_positions(frames: int, patch_size: int) -> Tensor:
     """Positions, counted from BOS, whose outputs predict frames 0..T: see `model.patches`."""
     everything = torch.arange(1 + frames // patch_size * (patch_size + 1))
     return everything[(everything == 0) | (everything % (patch_size + 1) != patch_size)]
+
+
+def hidden_positions(patches: int, patch_size: int) -> Tensor:
+    """Positions, counted from BOS, whose outputs are the hidden vectors: see `model.patches`."""
+    return (patch_size + 1) * torch.arange(1, patches + 1) - 1
 
 
 class Factored(nn.Module):

@@ -34,6 +34,7 @@ from songbloom.training.auxiliary import (
     AssistedSongBloom,
     Factored,
     factor_tables,
+    hidden_positions,
     init_auxiliary,
     init_tables,
     plain_weights,
@@ -130,8 +131,9 @@ def test_dropped_lyrics_are_not_looked_at(scores: Dataset) -> None:
 def test_predicting_positions_are_those_split_off() -> None:
     """Positions counted from BOS are where `split_outputs` takes its predictions from."""
     numbered = torch.arange(1 + 3 * 17)[None, :, None]
-    predicting, _ = split_outputs(numbered, 16)
+    predicting, hidden = split_outputs(numbered, 16)
     assert predicting.flatten().tolist() == predicting_positions(48, 16).tolist()
+    assert hidden.flatten().tolist() == hidden_positions(3, 16).tolist()
 
 
 def test_plain_weights_are_the_trained_model() -> None:
@@ -163,14 +165,7 @@ def test_reading_is_learnt(scores: Dataset) -> None:
     model = _model()
     samples = [scores.sample(track, epoch=0, seed=0) for track in range(2)]
     batch, draws = batch_to_device(collate(samples, MODEL.patch_size), MODEL, torch.device("cpu"))
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(25):
-        found = model(batch, draws)
-        optimizer.zero_grad()
-        found.auxiliary.backward()
-        optimizer.step()
-        losses.append(found.auxiliary.item())
+    losses = _losses(model, batch, draws, steps=25)
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -180,14 +175,7 @@ def test_listening_is_learnt(clips: Dataset) -> None:
     torch.manual_seed(0)
     model = _listening(clips)
     batch, draws = _pair(clips)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(40):
-        found = model(batch, draws)
-        optimizer.zero_grad()
-        found.auxiliary.backward()
-        optimizer.step()
-        losses.append(found.auxiliary.item())
+    losses = _losses(model, batch, draws, steps=40)
     assert losses[-1] < 0.5 * losses[0]
     references = [c.reference for c in batch.conditions if c.reference is not None]
     means = torch.stack([reference.mean(dim=0) for reference in references])
@@ -206,6 +194,19 @@ def test_listening_hears_the_reference_alone(clips: Dataset) -> None:
     assert model(deaf, draws).auxiliary == 0
     strange = [replace(c, reference_sketch=None) for c in batch.conditions]
     assert 0 < model(replace(batch, conditions=strange), draws).auxiliary < whole
+
+
+def _losses(model: AssistedSongBloom, batch: Batch, draws: FlowDraws, steps: int) -> list[float]:
+    """The auxiliary loss of every step that minimises it alone."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(steps):
+        found = model(batch, draws)
+        optimizer.zero_grad()
+        found.auxiliary.backward()
+        optimizer.step()
+        losses.append(found.auxiliary.item())
+    return losses
 
 
 def _listening(clips: Dataset) -> AssistedSongBloom:
