@@ -15,14 +15,12 @@ OUT ?= out/seedling
 SYNTH ?=
 CODECS ?=
 READ ?=
-PAINT ?=
+FOLLOW ?=
 PREPARE ?=
-SING ?=
-POLISH ?=
+PAINT ?=
 SCORE ?=
 SONGBLOOM := $(BIN)/songbloom
 MIXED := --seed $(SEED) --language mixed
-READING := sketch_lm,conditioner,patch_encoder
 
 .PHONY: song test lint seedling man clean
 .DELETE_ON_ERROR:
@@ -43,11 +41,11 @@ seedling: $(VENV)/.seedling
 	$(SONGBLOOM) seedling $(OUT)/corpus --work $(OUT)/work -o $(OUT)/codecs $(CODECS)
 	$(SONGBLOOM) synth --scores --songs $(SCORES) $(MIXED) --codecs $(OUT)/codecs -o $(OUT)/scores
 	$(SONGBLOOM) train --preset seedling_read --data $(OUT)/scores --codecs $(OUT)/codecs -o $(OUT)/read $(READ)
+	$(SONGBLOOM) synth --scores --songs $(SCORES) --seed $(SEED) --like $(OUT)/corpus --codecs $(OUT)/codecs -o $(OUT)/like
+	$(SONGBLOOM) train --preset seedling_follow --data $(OUT)/like --codecs $(OUT)/codecs --init-from $(OUT)/read/model -o $(OUT)/follow $(FOLLOW)
 	$(SONGBLOOM) prepare $(OUT)/corpus --tokenize-model $(OUT)/codecs --vae-model $(OUT)/codecs -o $(OUT)/dataset $(PREPARE)
-	$(SONGBLOOM) train --preset seedling_paint --data $(OUT)/dataset --init-from $(OUT)/read/model -o $(OUT)/paint $(PAINT)
-	$(SONGBLOOM) train --preset seedling --data $(OUT)/dataset --init-from $(OUT)/paint/model -o $(OUT)/sing $(SING)
-	$(SONGBLOOM) train --preset seedling --freeze $(READING) --reading 0 --lr 0.001 --data $(OUT)/dataset --init-from $(OUT)/sing/model -o $(OUT)/polish $(POLISH)
-	$(SONGBLOOM) export $(OUT)/polish --dtype float16 --name seedling --force -o $(OUT)/model
+	$(SONGBLOOM) train --preset seedling_paint --data $(OUT)/dataset --init-from $(OUT)/follow/model -o $(OUT)/paint $(PAINT)
+	$(SONGBLOOM) export $(OUT)/paint --dtype float16 --name seedling --force -o $(OUT)/model
 	$(BIN)/python benchmarks/seedling.py --model $(OUT)/model --cache $(OUT)/songs $(SCORE)
 
 man: $(VENV)/.core

@@ -60,6 +60,16 @@ def synth(
         str,
         typer.Option("--codecs", metavar="MODEL", help="With --scores: whose codes they are."),
     ] = "seedling",
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            "--like",
+            metavar="DIR",
+            help="With --scores: in the keys, tempos, voices and languages of these synthetic "
+            "songs, each with a clip of one for its reference; every eighth is one of them.",
+            show_default=False,
+        ),
+    ] = None,
     config: options.ConfigOption = None,
     as_json: options.JsonOption = False,
     dry_run: options.DryRunOption = False,
@@ -73,8 +83,10 @@ def synth(
     settings = loaded.config.synth
     if scores and music21:
         raise UsageError("--scores: are made by rules alone", "Leave out --music21, or --scores.")
+    if like and not scores:
+        raise UsageError("--like: is for scores", f"For example: --scores --like {like}")
     if scores:
-        _write_scores(out, songs, loaded, codecs, as_json=as_json, dry_run=dry_run)
+        _write_scores(out, songs, loaded, codecs, like, as_json=as_json, dry_run=dry_run)
         return
 
     from songbloom.synth import corpus  # imports numpy and scipy
@@ -112,11 +124,12 @@ def _write_scores(
     songs: int | None,
     loaded: Loaded,
     codecs: str,
+    like: Path | None,
     *,
     as_json: bool,
     dry_run: bool,
 ) -> None:
-    """Scores for `songbloom train --preset seedling_read`."""
+    """Scores for `songbloom train --preset seedling_read`, or `seedling_follow`."""
     from songbloom import hub
     from songbloom.training import synthetic  # imports torch
 
@@ -128,15 +141,17 @@ def _write_scores(
         output.result_json(plan) if as_json else output.result(output.tree(plan))
         return
     with output.progress(enabled=not as_json) as bar:
-        info = synthetic.write_dataset(
-            out,
-            songs=songs,
-            seed=loaded.config.synth.seed,
-            codecs=model,
-            sound="none",
-            language=loaded.config.synth.language,
-            on_progress=lambda done: bar.update(f"score {done} of {songs}", done, songs),
-        )
+        wanted: dict[str, Any] = {
+            "songs": songs,
+            "seed": loaded.config.synth.seed,
+            "codecs": model,
+            "on_progress": lambda done: bar.update(f"score {done} of {songs}", done, songs),
+        }
+        if like:
+            info = synthetic.write_like(out, like, **wanted)
+        else:
+            language = loaded.config.synth.language
+            info = synthetic.write_dataset(out, **wanted, sound="none", language=language)
     if as_json:
         output.event({"event": "done", "songs": info.songs, "hours": info.hours})
     else:

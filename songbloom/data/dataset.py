@@ -45,7 +45,8 @@ class Sample:
 
 
 class Clip(NamedTuple):
-    """A reference clip: latents `[R, C]` and, of the sample's own song, its sketch `[R]`."""
+    """A reference clip: latents `[R, C]` and, where it is of the sample's own song, its sketch
+    `[R]`; a score may have a clip of a song like it, which starts where the score ends."""
 
     reference: Tensor | None = None
     sketch: Tensor | None = None
@@ -54,8 +55,8 @@ class Clip(NamedTuple):
     def of_song(cls, song: TrainingSong, index: int) -> "Clip":
         """One of a song's clips."""
         latents, start = song.references[index], song.reference_starts[index]
-        sketch = song.sketch[start : start + len(latents)]
-        return cls(torch.from_numpy(latents).float(), torch.from_numpy(sketch).long())
+        sketch = torch.from_numpy(song.sketch[start : start + len(latents)]).long()
+        return cls(torch.from_numpy(latents).float(), sketch if len(sketch) else None)
 
 
 class Dataset:

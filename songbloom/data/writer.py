@@ -236,8 +236,11 @@ def _checked(song: TrainingSong, header: DatasetHeader) -> TrainingSong:
             f"references {list(references.shape)} beside {len(song.reference_starts)} starts; "
             f"expected [K, R, {channels}]"
         )
-    elif any(not 0 <= start <= frames - clip_frames for start in song.reference_starts):
-        complaint = f"reference clips that do not lie in its {frames} frames"
+    elif any(
+        not (0 <= start <= frames - clip_frames or start == frames)
+        for start in song.reference_starts
+    ):
+        complaint = f"reference clips that do not lie in its {frames} frames, or behind them"
     elif np.min(song.sketch) < 0 or np.max(song.sketch) >= header.sketch_vocab_size:
         complaint = f"sketch tokens outside 0..{header.sketch_vocab_size - 1}"
     elif not (np.isfinite(latents).all() and np.isfinite(references).all()):

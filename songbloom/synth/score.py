@@ -172,20 +172,24 @@ def compose(
     unseen_share: float | None = None,
     language: str = "en",
     engines: tuple[str, ...] = DEFAULT_ENGINES,
+    like: Score | None = None,
 ) -> Score:
     """Song number `index` of the endless list that `seed` and `language` ("en" or "zh") name.
 
     `split` "test" sings partly unseen words in a voice that training never has; `num_lines` (1-8)
     and `voice` (one of the language's in `voices`) override the draw, `unseen_share` (0-1) the
     share of held-out content words. `engines` (of `voices.ENGINES`) are those whose voices are
-    drawn, installed here or not. `UsageError` for anything else.
+    drawn, installed here or not. Other words to another melody in the style of `like` have its
+    voice, language, key, tempo, meter and band. `UsageError` for anything else.
     """
+    if like is not None:
+        voice, language = like.voice, like.language
     _check(split, num_lines, voice, language)
     list_name = "songbloom" if language == "en" else f"songbloom {language}"
     rng = random.Random(f"{list_name} {split} {seed} {index}")
     share = unseen_share if unseen_share is not None else UNSEEN_SHARE * (split == "test")
     drawn = rng.choice(singers(language, split, engines))
-    song = _Composer(rng, BY_NAME[voice] if voice else drawn, language)
+    song = _Composer(rng, BY_NAME[voice] if voice else drawn, language, like)
     song.lines(num_lines, share)
     return song.score(seed, index, split)
 
@@ -205,7 +209,7 @@ def _check(split: str, num_lines: int | None, voice: str | None, language: str) 
 class _Composer:
     """The song's state while it is written, first in beats, then in seconds."""
 
-    def __init__(self, rng: random.Random, voice: Voice, language: str) -> None:
+    def __init__(self, rng: random.Random, voice: Voice, language: str, like: Score | None) -> None:
         self.rng = rng
         self.voice = voice
         self.language = language
@@ -214,6 +218,10 @@ class _Composer:
         self.key = rng.randrange(12)
         self.mode = "major" if rng.random() < 0.62 else "minor"
         self.pace = rng.uniform(0.85, 1.15)  # how long this singer's consonants are
+        self.like = like
+        if like is not None:
+            self.tempo, self.meter = like.tempo, like.meter
+            self.key, self.mode = like.key, like.mode
         self.beat = 60.0 / self.tempo
         self.bar = self.meter * self.beat
         self.sung: list[_SungLine] = []
@@ -242,9 +250,10 @@ class _Composer:
             bar = self._section(tag, lines, bar, num_bars)
         duration = bar * self.bar
         beats = [Beat(n * self.beat, n % self.meter + 1) for n in range(bar * self.meter)]
+        style, band = self.rng.randrange(1 << 31), draw_programs(self.rng)
         return Score(
             seed, index, split, self.language, duration, self.tempo, self.meter, self.key,
-            self.mode, self.voice.name, self.rng.randrange(1 << 31), draw_programs(self.rng),
+            self.mode, self.voice.name, style, self.like.programs if self.like else band,
             tuple(self.sections), tuple(self.placed), tuple(self.words),
             tuple(self.phones), tuple(self.notes), tuple(self.chords), tuple(beats),
         )  # fmt: skip

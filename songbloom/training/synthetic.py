@@ -1,6 +1,9 @@
 """Composed songs as a training set, without preparation: for trials, tests and benchmarks."""
 
+import dataclasses
+import functools
 import hashlib
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -23,12 +26,14 @@ from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.stages import encode_latents
 from songbloom.synth.corpus import song_language
 from songbloom.synth.render import render
-from songbloom.synth.score import Phone, Score, compose
-from songbloom.units import HOP, Frames, Seconds
+from songbloom.synth.score import MAX_LINES, Phone, Score, compose
+from songbloom.training.sketch_corpus import read_score, song_folders
+from songbloom.units import HOP, SAMPLE_RATE, Frames, Seconds
 
 REFERENCE_FRAMES: Frames = 250  # ten seconds
 Sound = Literal["tokens", "none", "sung"]
-SCORE_BYTES = 110_000  # of a score: the room of its latents, all zeros
+SCORE_BYTES = 140_000  # of a score: the room of its latents, all zeros
+SOUNDING = 8  # of songs like those of a corpus every eighth is one of these, with its sound
 
 
 def write_dataset(
@@ -54,9 +59,9 @@ def write_dataset(
     writer = ShardWriter(folder, _header(codecs, latent_dim, frontend))
     model = load_model(codecs, device=torch.device("cpu")) if codecs and sound == "sung" else None
     for index in range(songs):
-        score = compose(
-            seed, index, num_lines=num_lines, language=song_language(language, seed, index)
-        )
+        own = drawn_lines(seed, index) if sound == "none" and num_lines is None else num_lines
+        own_language = song_language(language, seed, index)
+        score = compose(seed, index, num_lines=own, language=own_language)
         sketch, clips = score_to_tokens(score), None
         latents = np.zeros((len(sketch), writer.header.latent_dim), np.float16)
         if model is not None:
@@ -68,6 +73,61 @@ def write_dataset(
         writer.add(training_song(score, sketch, latents, clips, frontend))
         on_progress(index + 1)
     return writer.finish()
+
+
+def write_like(
+    folder: Path,
+    corpus: Path,
+    *,
+    songs: int,
+    codecs: Path,
+    seed: int = 0,
+    frontend: str = "v1",
+    on_progress: Callable[[int], None] = lambda songs: None,
+) -> DatasetInfo:
+    """Write `songs` songs in the styles of those in `corpus`, by turns, as a dataset into `folder`.
+
+    They are scores without sound (latents of zeros) whose one reference is a clip of the song that
+    they are like (`compose`); this starts where the score ends, for no part of a score is heard in
+    it. Every `SOUNDING`th is a song of `corpus` itself, with its latents and its own clips, which
+    have the sound of a past. Latents are by the VAE of the model folder `codecs`.
+    """
+    folders, model = song_folders(corpus), load_model(codecs, device=torch.device("cpu"))
+    sung = functools.cache(lambda number: _sung(folders[number], model))
+    writer = ShardWriter(folder, _header(codecs, 64, frontend))
+    for index in range(songs):
+        turn, rest = divmod(index, SOUNDING)
+        if rest == 0:
+            song = training_song(*sung(turn % len(folders)), frontend)
+        else:
+            turn, number = divmod(index - turn - 1, len(folders))
+            like, _, _, clips = sung(number)
+            score = compose(seed, index, num_lines=drawn_lines(seed, index), like=like)
+            song = _silent(score, clips[turn % len(clips)], frontend)
+        writer.add(dataclasses.replace(song, id=f"like-{seed}-{index:06d}"))
+        on_progress(index + 1)
+    return writer.finish()
+
+
+def drawn_lines(seed: int, index: int) -> int:
+    """How many lines a score without sound has: 2 to 8, all as often. A song with sound is mostly
+    shorter, and from such songs alone a model learns to end before long lyrics do."""
+    return random.Random(f"lines {seed} {index}").randint(2, MAX_LINES)
+
+
+def _sung(folder: Path, model: Model) -> tuple[Score, np.ndarray, np.ndarray, np.ndarray]:
+    """A song of a corpus: its score, sketch `[T]`, latents `[T, C]` and clips `[K, R, C]`."""
+    score, mix = read_score(folder), audio.load(folder / "audio.flac", SAMPLE_RATE)
+    sketch = score_to_tokens(score)
+    return score, sketch, *_encode_mix(audio.to_stereo(mix), len(sketch), model)
+
+
+def _silent(score: Score, clip: np.ndarray, frontend: str) -> TrainingSong:
+    """A score without sound whose reference is a clip `[R, C]` of another song."""
+    sketch = score_to_tokens(score)
+    latents = np.zeros((len(sketch), clip.shape[1]), np.float16)
+    song = training_song(score, sketch, latents, clip[None], frontend)
+    return dataclasses.replace(song, reference_starts=(len(sketch),))
 
 
 def training_song(
@@ -142,17 +202,21 @@ def token_latents(sketch: np.ndarray, latent_dim: int, *, seed: int) -> np.ndarr
     return (smooth + 0.3 * noise).astype(np.float16)
 
 
-@torch.inference_mode()
 def encode_song(score: Score, model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Sing a score: latents of the mix `[T, C]`, and of its mono reference clips `[K, R, C]`."""
-    mix = render(score).mix
+    return _encode_mix(render(score).mix, len(score_to_tokens(score)), model)
+
+
+def _encode_mix(mix: np.ndarray, frames: Frames, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """A mix `[2, S]` whose sketch has `frames` frames, as `encode_song` gives it."""
     latents = _encode(mix, model)
-    starts, length = clip_starts(min(len(latents), len(score_to_tokens(score))))
+    starts, length = clip_starts(min(len(latents), frames))
     mono = audio.to_stereo(audio.to_mono(mix))
     clips = [_encode(mono[:, s * HOP : (s + length) * HOP], model)[:length] for s in starts]
     return latents, np.stack(clips)
 
 
+@torch.inference_mode()
 def _encode(samples: np.ndarray, model: Model) -> np.ndarray:
     return model.vae.encode(torch.from_numpy(samples)[None])[0].half().numpy()
 

@@ -178,3 +178,15 @@ def test_lines_voice_and_unseen_share_can_be_asked_for() -> None:
     score = compose(1, 0, num_lines=5, voice="rue", unseen_share=1.0)
     assert len(score.lines) == 5 and score.voice == "rue"
     assert any(held_out(word.text.lower()) for word in score.words)
+
+
+def test_a_song_like_another_shares_its_style_and_nothing_else() -> None:
+    """Voice, key, tempo, meter and band are the other song's; words and melody are its own."""
+    for index in range(8):
+        other = compose(5, index, language="zh" if index == 7 else "en")
+        score = compose(6, 30 + index, like=other)
+        for name in ("voice", "language", "key", "mode", "tempo", "meter", "programs"):
+            assert getattr(score, name) == getattr(other, name)
+        assert score.lyrics != other.lyrics
+        tonic = {(note.midi - score.key) % 12 for note in score.notes}
+        assert tonic <= set(harmony.scale(score.mode))

@@ -296,8 +296,8 @@ def test_the_presets_of_the_embedded_models_lessons_are_one_model() -> None:
     sing = preset("seedling").to_dict()
     for lesson, others in (
         ("read", {"reference_frames", "objective", "sampling"}),
-        ("paint", {"sampling"}),
         ("follow", {"objective"}),
+        ("paint", set()),
     ):
         values = preset(f"seedling_{lesson}").to_dict()
         assert {key for key in sing if values[key] != sing[key]} == others

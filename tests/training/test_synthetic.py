@@ -9,8 +9,15 @@ from songbloom.data.shards import open_shards, verify
 from songbloom.hub import EMBEDDED_FOLDER
 from songbloom.model.checkpoint import read_info
 from songbloom.model.sketch_symbols import score_to_tokens
+from songbloom.synth.corpus import load_score, make_corpus, song_folder
 from songbloom.synth.score import compose
-from songbloom.training.synthetic import clip_starts, token_latents, write_dataset
+from songbloom.training.synthetic import (
+    clip_starts,
+    drawn_lines,
+    token_latents,
+    write_dataset,
+    write_like,
+)
 
 SEEDLING = EMBEDDED_FOLDER / "seedling"
 
@@ -44,6 +51,12 @@ def test_latents_tell_tokens_apart() -> None:
     assert abs(np.corrcoef(means[0], means[1])[0, 1]) < 0.5
 
 
+def test_scores_without_sound_are_of_any_length() -> None:
+    """Two to eight lines, all as often."""
+    counts = np.bincount([drawn_lines(1, index) for index in range(700)], minlength=9)
+    assert counts[:2].sum() == 0 and (counts[2:] > 60).all()
+
+
 @pytest.mark.skipif(not SEEDLING.is_dir(), reason="the embedded model is not installed")
 def test_songs_are_sung_for_a_models_own_codecs(tmp_path: Path) -> None:
     """With codecs the dataset names their hashes; sung, its latents are their VAE's."""
@@ -58,3 +71,28 @@ def test_songs_are_sung_for_a_models_own_codecs(tmp_path: Path) -> None:
     # The clip is of the mono mix, so it is near the song's own latents and not equal to them.
     window = song.latents[start : start + len(clip)].astype(np.float64)
     assert 0.5 < np.corrcoef(clip.astype(np.float64).ravel(), window.ravel())[0, 1] < 1
+
+
+@pytest.mark.skipif(not SEEDLING.is_dir(), reason="the embedded model is not installed")
+def test_songs_like_others_have_their_style_and_their_clips(tmp_path: Path) -> None:
+    """Scores share voice, key and tempo with the song their clip is of; every eighth is that song,
+    and the only one that sounds."""
+    pytest.importorskip("pyworld")
+    pytest.importorskip("espeakng_loader")
+    corpus = tmp_path / "corpus"
+    make_corpus(corpus, songs=2, seed=1, workers=1)
+    likes = [load_score(song_folder(corpus, index)) for index in range(2)]
+    assert likes[0].voice != likes[1].voice  # else nothing is shown
+    write_like(tmp_path / "d", corpus, songs=10, seed=1, codecs=SEEDLING)
+    shards = open_shards(tmp_path / "d")
+    songs = [shards.read(number) for number in range(10)]
+    assert [bool(song.latents.any()) for song in songs] == [i % 8 == 0 for i in range(10)]
+    assert [song.artist for song in songs[1:4]] == [likes[i % 2].voice for i in range(3)]
+    assert np.array_equal(songs[8].sketch, score_to_tokens(likes[1]))
+    sounding = {songs[0].artist: songs[0], songs[8].artist: songs[8]}
+    for number, song in enumerate(songs[1:8]):
+        score = compose(1, 1 + number, num_lines=drawn_lines(1, 1 + number), like=likes[number % 2])
+        assert np.array_equal(song.sketch, score_to_tokens(score))
+        assert song.reference_starts == (song.num_frames,)
+        clips = sounding[song.artist].references
+        assert np.array_equal(song.references[0], clips[number // 2 % len(clips)])
