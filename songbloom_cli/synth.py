@@ -66,7 +66,7 @@ def synth(
             "--like",
             metavar="DIR",
             help="With --scores: in the keys, tempos, voices and languages of these synthetic "
-            "songs, each with a clip of one for its reference; every eighth is one of them.",
+            "songs, each with a clip of one for its reference.",
             show_default=False,
         ),
     ] = None,

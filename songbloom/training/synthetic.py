@@ -33,7 +33,6 @@ from songbloom.units import HOP, SAMPLE_RATE, Frames, Seconds
 REFERENCE_FRAMES: Frames = 250  # ten seconds
 Sound = Literal["tokens", "none", "sung"]
 SCORE_BYTES = 140_000  # of a score: the room of its latents, all zeros
-SOUNDING = 8  # of songs like those of a corpus every eighth is one of these, with its sound
 
 
 def write_dataset(
@@ -85,26 +84,26 @@ def write_like(
     frontend: str = "v1",
     on_progress: Callable[[int], None] = lambda songs: None,
 ) -> DatasetInfo:
-    """Write `songs` songs in the styles of those in `corpus`, by turns, as a dataset into `folder`.
+    """Write `songs` scores in the styles of the songs in `corpus`, by turns, into `folder`.
 
-    They are scores without sound (latents of zeros) whose one reference is a clip of the song that
-    they are like (`compose`); this starts where the score ends, for no part of a score is heard in
-    it. Every `SOUNDING`th is a song of `corpus` itself, with its latents and its own clips, which
-    have the sound of a past. Latents are by the VAE of the model folder `codecs`.
+    Each shares all that `compose` takes from `like`, has a clip of that song for its one reference,
+    and its latents, over and over, for a past: to the transformer they tell how a song sounds and
+    nothing of what is sung, so that it does not read from them. They are not to be painted. The
+    clip starts where the score ends, for no part of the score is heard in it. Latents are by the
+    VAE of the model folder `codecs`.
     """
     folders, model = song_folders(corpus), load_model(codecs, device=torch.device("cpu"))
     sung = functools.cache(lambda number: _sung(folders[number], model))
     writer = ShardWriter(folder, _header(codecs, 64, frontend))
     for index in range(songs):
-        turn, rest = divmod(index, SOUNDING)
-        if rest == 0:
-            song = training_song(*sung(turn % len(folders)), frontend)
-        else:
-            turn, number = divmod(index - turn - 1, len(folders))
-            like, _, _, clips = sung(number)
-            score = compose(seed, index, num_lines=drawn_lines(seed, index), like=like)
-            song = _silent(score, clips[turn % len(clips)], frontend)
-        writer.add(dataclasses.replace(song, id=f"like-{seed}-{index:06d}"))
+        turn, number = divmod(index, len(folders))
+        like, latents, clips = sung(number)
+        score = compose(seed, index, num_lines=drawn_lines(seed, index), like=like)
+        sketch, clip = score_to_tokens(score), clips[turn % len(clips)][None]
+        past = np.resize(latents, (len(sketch), latents.shape[1]))
+        song = training_song(score, sketch, past, clip, frontend)
+        starts = (len(sketch),)
+        writer.add(dataclasses.replace(song, id=f"like-{song.id}", reference_starts=starts))
         on_progress(index + 1)
     return writer.finish()
 
@@ -115,19 +114,10 @@ def drawn_lines(seed: int, index: int) -> int:
     return random.Random(f"lines {seed} {index}").randint(2, MAX_LINES)
 
 
-def _sung(folder: Path, model: Model) -> tuple[Score, np.ndarray, np.ndarray, np.ndarray]:
-    """A song of a corpus: its score, sketch `[T]`, latents `[T, C]` and clips `[K, R, C]`."""
+def _sung(folder: Path, model: Model) -> tuple[Score, np.ndarray, np.ndarray]:
+    """A song of a corpus: its score, latents `[T, C]` and clips `[K, R, C]`."""
     score, mix = read_score(folder), audio.load(folder / "audio.flac", SAMPLE_RATE)
-    sketch = score_to_tokens(score)
-    return score, sketch, *_encode_mix(audio.to_stereo(mix), len(sketch), model)
-
-
-def _silent(score: Score, clip: np.ndarray, frontend: str) -> TrainingSong:
-    """A score without sound whose reference is a clip `[R, C]` of another song."""
-    sketch = score_to_tokens(score)
-    latents = np.zeros((len(sketch), clip.shape[1]), np.float16)
-    song = training_song(score, sketch, latents, clip[None], frontend)
-    return dataclasses.replace(song, reference_starts=(len(sketch),))
+    return score, *_encode_mix(audio.to_stereo(mix), len(score_to_tokens(score)), model)
 
 
 def training_song(
