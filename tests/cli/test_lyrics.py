@@ -96,7 +96,7 @@ def test_check_against_a_model(cli: Cli, home: Path) -> None:
     (home / "long.txt").write_text("[verse]\nwe walk along the river in the rain\n" * 40)
     ran = cli("lyrics", "check", "long.txt", "--model", "seedling")
     assert ran.code == 1
-    assert "the model sings 60 s; make 4 songs: cut before row 12, " in ran.out
+    assert "the model sings 60 s; make 4 songs: cut before row 21, " in ran.out
     assert "too-many-symbols" in ran.out
     ran = cli("lyrics", "check", "long.txt", "--model", "songbloom_full_150s")
     assert "959 symbols; the model hears 600" in ran.out
