@@ -85,6 +85,8 @@ def synth(
         raise UsageError("--scores: are made by rules alone", "Leave out --music21, or --scores.")
     if like and not scores:
         raise UsageError("--like: is for scores", f"For example: --scores --like {like}")
+    if like and language:
+        raise UsageError("--like: its songs say the languages", "Leave out --language, or --like.")
     if scores:
         _write_scores(out, songs, loaded, codecs, like, as_json=as_json, dry_run=dry_run)
         return

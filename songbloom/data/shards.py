@@ -87,7 +87,7 @@ class TrainingSong:
     latents: np.ndarray  # [T, C] float16
     sections: tuple[SungSection, ...]
     references: np.ndarray  # [K, R, C] float16
-    reference_starts: tuple[Frames, ...]  # K frames
+    reference_starts: tuple[Frames, ...]  # K frames; T for a clip of another song
     artist: str = ""
 
     @property

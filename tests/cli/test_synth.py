@@ -56,6 +56,12 @@ def test_songs(cli: Cli, home) -> None:  # type: ignore[no-untyped-def]
         (("--songs", "one", "-o", "c"), ("--songs",)),
         (("--songs", "1", "-o", "c", "--workers", "0"), ("--workers", "1 or more")),
         (("--songs", "1", "-o", "c", "--seed", "-1"), ("--seed", "0 or more")),
+        (("--songs", "1", "-o", "c", "--like", "d"), ("--like", "--scores")),
+        (
+            ("--scores", "--songs", "1", "-o", "c", "--like", "d", "--language", "zh"),
+            ("--like", "--language"),
+        ),
+        (("--scores", "--songs", "1", "-o", "c", "--like", "d"), ("d: holds no", "truth.json")),
     ],
 )
 def test_wrong_arguments(cli: Cli, args: tuple[str, ...], words: tuple[str, ...]) -> None:

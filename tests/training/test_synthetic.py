@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from songbloom.data.dataset import Dataset
 from songbloom.data.shards import open_shards, verify
 from songbloom.hub import EMBEDDED_FOLDER
 from songbloom.model.checkpoint import load_model, read_info
+from songbloom.model.config import preset
 from songbloom.model.sketch_symbols import score_to_tokens
 from songbloom.synth.corpus import load_score, make_corpus, song_folder
 from songbloom.synth.score import compose
@@ -102,3 +104,8 @@ def test_songs_like_others_have_their_style_and_their_clips(tmp_path: Path) -> N
         assert np.corrcoef(past[:length].ravel(), latents[:length].ravel())[0, 1] > 0.99
         again = past[len(latents) :][: len(latents)]
         assert np.array_equal(again, past[: len(again)])
+    sample = Dataset(shards, preset("seedling"), reference="same", dropout=False).sample(
+        0, epoch=0, seed=0
+    )
+    assert len(sample.sketch) == shards.read(0).num_frames  # its clip takes no room
+    assert sample.conditions.reference is not None and sample.conditions.reference_sketch is None
