@@ -248,13 +248,15 @@ def crop_lyrics(
     sections: Sequence[SungSection], start: Seconds, end: Seconds
 ) -> list[tuple[str, Seconds | None]]:
     """What is sung from `start` to `end`: the symbols that a model is given, and when in the song
-    each begins (None for tags and marks, and for lines whose phonemes have no known times).
+    each begins (None for marks, for lines whose phonemes have no known times, and then for tags).
 
     A phoneme counts where it begins, all those of a line without such times where the line's middle
     lies. Lines are joined by `.`, sections by `,`; a part that has no words is its tag once a
-    second, and one whose words all lie outside its tag once.
+    second, and one whose words all lie outside its tag once. A tag begins with its section: so a
+    rest before the next line is one thing, and the way to the song's end another.
     """
     symbols: list[tuple[str, Seconds | None]] = []
+    timed = all(li.begins for section in sections for li in section.lines)
     for section in sections:
         lines = [sung for li in section.lines if (sung := _sung(li, start, end))]
         inside = min(section.end, end) - max(section.start, start)
@@ -263,7 +265,9 @@ def crop_lyrics(
         if not lines and seconds <= 0:
             continue
         symbols += [(",", None)] if symbols else []
-        symbols += [(f"[{section.tag}]", None)] * (1 if section.lines else seconds)
+        tags = range(1 if section.lines else seconds)
+        first = max(section.start, start)
+        symbols += [(f"[{section.tag}]", first + n if timed else None) for n in tags]
         for line in lines:
             symbols += [(".", None)] if line is not lines[0] else []
             symbols += line

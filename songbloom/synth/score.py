@@ -173,6 +173,7 @@ def compose(
     language: str = "en",
     engines: tuple[str, ...] = DEFAULT_ENGINES,
     like: Score | None = None,
+    pauses: float = 0.0,
 ) -> Score:
     """Song number `index` of the endless list that `seed` and `language` ("en" or "zh") name.
 
@@ -180,7 +181,8 @@ def compose(
     and `voice` (one of the language's in `voices`) override the draw, `unseen_share` (0-1) the
     share of held-out content words. `engines` (of `voices.ENGINES`) are those whose voices are
     drawn, installed here or not. Other words to another melody in the style of `like` have its
-    voice, language, key, tempo, meter and band. `UsageError` for anything else.
+    voice, language, key, tempo, meter and band. After a share `pauses` (0-1) of the lines the voice
+    rests for one or two bars more. `UsageError` for anything else.
     """
     if like is not None:
         voice, language = like.voice, like.language
@@ -190,6 +192,7 @@ def compose(
     share = unseen_share if unseen_share is not None else UNSEEN_SHARE * (split == "test")
     drawn = rng.choice(singers(language, split, engines))
     song = _Composer(rng, BY_NAME[voice] if voice else drawn, language, like)
+    song.pauses = pauses
     song.lines(num_lines, share)
     return song.score(seed, index, split)
 
@@ -218,6 +221,7 @@ class _Composer:
         self.key = rng.randrange(12)
         self.mode = "major" if rng.random() < 0.62 else "minor"
         self.pace = rng.uniform(0.85, 1.15)  # how long this singer's consonants are
+        self.pauses = 0.0
         self.like = like
         if like is not None:
             self.tempo, self.meter = like.tempo, like.meter
@@ -264,6 +268,8 @@ class _Composer:
         offset = self.rng.choice((0.5, 0.5, 1.0, 1.0, 1.5))
         rest = 0.5 if self.beat > 0.55 else 1.0  # room for breath and the next line's consonants
         num_bars = -int(-(offset + sum(lengths) + rest - 0.5) // self.meter)
+        if self.pauses and self.rng.random() < self.pauses:
+            num_bars += self.rng.choice((1, 1, 2))
         return _SungLine(words, split, offset, tuple(lengths), num_bars)
 
     def _words(

@@ -7,6 +7,8 @@ lyrics it is. Where the training set knows when each phoneme is sung, `Reader` t
 * One head of one AR layer is drawn towards the next lyric symbol (a causal prefix cannot look ahead
   from the current one).
 * Linear heads name that symbol from what this head brings, and from the predicting outputs.
+* Another tells from these outputs in how many frames it begins: what lasts how long, and where the
+  beat is, is little of the sketch loss, which a rest's many like tokens make up.
 
 Nor does anything tell it to hear the reference: once a song has begun, its own past says as much.
 `Listener` does:
@@ -42,6 +44,8 @@ from songbloom.model.songbloom import Batch, FlowDraws, Losses, Predictions, Son
 GUIDED_LAYER = 1
 READING_HEAD, LISTENING_HEAD = 0, -1
 SOUND_SCALE = 10.0  # of squares, as mean latents of songs differ by about a third
+LONGEST_WAIT = 64  # frames till the next symbol that are told apart
+WAIT_SCALE = 0.3  # of the loss of telling them, which no one can wholly
 _TABLES = ("embedding", "head.2")  # of the sketch transformer
 _PREFIXES = ("reader.", "listener.")
 
@@ -157,13 +161,15 @@ class Reader(nn.Module):
         self.config = config
         self.named = nn.Linear(config.dim, config.lyric_vocab_size)
         self.brought = nn.Linear(config.head_dim, config.lyric_vocab_size)
+        self.wait = nn.Linear(config.dim, LONGEST_WAIT)
 
     def forward(
         self, attention: Attention, inputs: Tensor, outputs: Tensor, batch: Batch
     ) -> Tensor:
-        """Sum of three means over the predicting positions that have a next symbol: -log of the
+        """Sum of four means over the predicting positions that have a next symbol: -log of the
         guided head's attention to it, and cross-entropies of its id from what the head brings and
-        from the outputs `[B, T + 1, D]`. `inputs` `[B, S, D]` are the guided layer's."""
+        from the outputs `[B, T + 1, D]`, and of the frames until it begins from these. `inputs`
+        `[B, S, D]` are the guided layer's."""
         assert batch.next_symbol is not None
         following = batch.next_symbol
         known = following >= 0
@@ -176,9 +182,12 @@ class Reader(nn.Module):
         attended = scores.log_softmax(dim=-1)  # [B, T + 1, S]
         at = following.clamp(min=0) + self._lyrics_at(inputs.shape[1], following.shape[1] - 1)
         looked = -attended.gather(2, at[..., None])[..., 0]
-        return (looked * known).sum() / known.sum().clamp(min=1) + sum(
-            _naming_loss(logits, ids)
-            for logits in (self.brought(attended.exp() @ values), self.named(outputs))
+        told = (self.brought(attended.exp() @ values), self.named(outputs))
+        waited = _naming_loss(self.wait(outputs), frames_until(following))
+        return (
+            (looked * known).sum() / known.sum().clamp(min=1)
+            + sum(_naming_loss(logits, ids) for logits in told)
+            + WAIT_SCALE * waited
         )
 
     def _ids(self, batch: Batch) -> Tensor:
@@ -215,6 +224,16 @@ def guided_head(
     q, k = (apply_rope(x[:, None], rope)[:, 0] for x in (q, k))
     scores = (q[:, positions] @ k.transpose(1, 2)).float() / width**0.5
     return scores.masked_fill(places > positions[:, None], float("-inf")), v.float()
+
+
+def frames_until(following: Tensor) -> Tensor:
+    """In how many frames the next symbol `[B, T + 1]` begins, at most LONGEST_WAIT - 1; -1 where
+    there is none, or where the crop ends before it."""
+    last = F.pad(following[:, 1:] != following[:, :-1], (0, 1))  # frames in which one begins
+    at = torch.arange(following.shape[1], device=following.device)
+    begins = torch.where(last, at, following.shape[1]).flip(1).cummin(dim=1).values.flip(1)
+    known = (following >= 0) & (begins < following.shape[1])
+    return torch.where(known, (begins - at).clamp(max=LONGEST_WAIT - 1), -1)
 
 
 def _naming_loss(logits: Tensor, ids: Tensor) -> Tensor:

@@ -25,13 +25,13 @@ from songbloom.errors import SongBloomError, UsageError
 from songbloom.files import atomic_path, write_text
 from songbloom.model.sketch_codec import Features, Posteriors, SketchCodec, SketchCodecConfig
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens, split_code
+from songbloom.synth.corpus import load_score
 from songbloom.training.sketch_corpus import (
     IGNORED,
     Batch,
     Song,
     draw_batch,
     load_song,
-    read_score,
     song_folders,
 )
 from songbloom.units import SAMPLE_RATE, Frames
@@ -140,7 +140,7 @@ def evaluate(codec: SketchCodec, folders: Sequence[Path]) -> dict[str, float]:
     for folder in folders:
         mix = audio.to_stereo(audio.load(folder / "audio.flac", SAMPLE_RATE))
         tokens = codec.encode(torch.from_numpy(mix)[None])[0].cpu().numpy()
-        truth = score_to_tokens(read_score(folder))
+        truth = score_to_tokens(load_score(folder))
         length = min(len(tokens), len(truth))
         heard.append(tokens[:length])
         true.append(truth[:length])

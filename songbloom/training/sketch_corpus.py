@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from songbloom import audio
-from songbloom.errors import SongBloomError, UsageError
+from songbloom.errors import UsageError
 from songbloom.model.sketch_codec import SketchCodec, cqt_frequencies, mel_frequencies
 from songbloom.model.sketch_symbols import FrameLabels, score_to_labels
-from songbloom.synth.score import Score
+from songbloom.synth.corpus import load_score
 from songbloom.units import HOP, SAMPLE_RATE, Frames
 
 IGNORED = -100  # a label that carries no loss
@@ -71,24 +71,13 @@ def song_folders(corpus: Path) -> list[Path]:
     return folders
 
 
-def read_score(folder: Path) -> Score:
-    """The exact score of a synthetic song. `SongBloomError` when `truth.json` is damaged."""
-    path = Path(folder) / "truth.json"
-    try:
-        return Score.from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise SongBloomError(
-            f"{path}: is not the score of a synthetic song ({error})", "Make the song again."
-        ) from error
-
-
 def load_song(folder: Path, codec: SketchCodec) -> Song:
     """Read a song's stems and labels; `codec` only lends its low-pass filter."""
     vocals, backing = (
         _read_stem(Path(folder) / name, codec) for name in ("vocals.flac", "backing.flac")
     )
     length = min(len(vocals), len(backing))
-    return Song(vocals[:length], backing[:length], score_to_labels(read_score(folder)))
+    return Song(vocals[:length], backing[:length], score_to_labels(load_score(folder)))
 
 
 def draw_batch(

@@ -24,14 +24,15 @@ from songbloom.lyrics.frontends import line_phonemes
 from songbloom.model.checkpoint import Model, load_model, read_info
 from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.stages import encode_latents
-from songbloom.synth.corpus import song_language
+from songbloom.synth.corpus import load_score, song_language
 from songbloom.synth.render import render
 from songbloom.synth.score import MAX_LINES, Phone, Score, compose
-from songbloom.training.sketch_corpus import read_score, song_folders
+from songbloom.training.sketch_corpus import song_folders
 from songbloom.units import HOP, SAMPLE_RATE, Frames, Seconds
 
 REFERENCE_FRAMES: Frames = 250  # ten seconds
 Sound = Literal["tokens", "none", "sung"]
+PAUSES = 0.15  # of a score's lines without sound: the more a rest may last, the less it tells
 SCORE_BYTES = 140_000  # of a score: the room of its latents, all zeros
 
 
@@ -57,10 +58,11 @@ def write_dataset(
     """
     writer = ShardWriter(folder, _header(codecs, latent_dim, frontend))
     model = load_model(codecs, device=torch.device("cpu")) if codecs and sound == "sung" else None
+    pauses = PAUSES if sound == "none" else 0.0
     for index in range(songs):
         own = drawn_lines(seed, index) if sound == "none" and num_lines is None else num_lines
         own_language = song_language(language, seed, index)
-        score = compose(seed, index, num_lines=own, language=own_language)
+        score = compose(seed, index, num_lines=own, language=own_language, pauses=pauses)
         sketch, clips = score_to_tokens(score), None
         latents = np.zeros((len(sketch), writer.header.latent_dim), np.float16)
         if model is not None:
@@ -98,7 +100,8 @@ def write_like(
     for index in range(songs):
         turn, number = divmod(index, len(folders))
         like, latents, clips = sung(number)
-        score = compose(seed, index, num_lines=drawn_lines(seed, index), like=like)
+        lines = drawn_lines(seed, index)
+        score = compose(seed, index, num_lines=lines, like=like, pauses=PAUSES)
         sketch, clip = score_to_tokens(score), clips[turn % len(clips)][None]
         past = np.resize(latents, (len(sketch), latents.shape[1]))
         song = training_song(score, sketch, past, clip, frontend)
@@ -116,7 +119,7 @@ def drawn_lines(seed: int, index: int) -> int:
 
 def _sung(folder: Path, model: Model) -> tuple[Score, np.ndarray, np.ndarray]:
     """A song of a corpus: its score, latents `[T, C]` and clips `[K, R, C]`."""
-    score, mix = read_score(folder), audio.load(folder / "audio.flac", SAMPLE_RATE)
+    score, mix = load_score(folder), audio.load(folder / "audio.flac", SAMPLE_RATE)
     return score, *_encode_mix(audio.to_stereo(mix), len(score_to_tokens(score)), model)
 
 

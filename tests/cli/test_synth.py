@@ -62,6 +62,7 @@ def test_songs(cli: Cli, home) -> None:  # type: ignore[no-untyped-def]
             ("--like", "--language"),
         ),
         (("--scores", "--songs", "1", "-o", "c", "--like", "d"), ("d: holds no", "truth.json")),
+        (("--scores", "--songs", "1", "-o", "c", "--like", "d", "--dry-run"), ("d: holds no",)),
     ],
 )
 def test_wrong_arguments(cli: Cli, args: tuple[str, ...], words: tuple[str, ...]) -> None:

@@ -141,12 +141,23 @@ def test_every_phoneme_belongs_to_one_crop(timed: bool) -> None:
 
 
 def test_a_cut_line_gives_what_is_sung_of_it() -> None:
-    """A phoneme counts where it begins, with its time."""
+    """A phoneme counts where it begins, with its time; the tag begins with what is left."""
     line = SungLine(4.0, 6.0, "A B C", (4.0, 5.0, 5.5))
     sections = [SungSection("verse", 3.0, 7.0, (line,))]
-    assert crop_lyrics(sections, 0.0, 5.0) == [("[verse]", None), ("A", 4.0)]
-    assert crop_lyrics(sections, 5.0, 9.0) == [("[verse]", None), ("B", 5.0), ("C", 5.5)]
-    assert crop_lyrics(sections, 6.0, 9.0) == [("[verse]", None)]
+    assert crop_lyrics(sections, 0.0, 5.0) == [("[verse]", 3.0), ("A", 4.0)]
+    assert crop_lyrics(sections, 5.0, 9.0) == [("[verse]", 5.0), ("B", 5.0), ("C", 5.5)]
+    assert crop_lyrics(sections, 6.0, 9.0) == [("[verse]", 6.0)]
+
+
+def test_tags_have_times_where_all_lines_do() -> None:
+    """A silent part's tags begin a second apart; beside a line of unknown times none is looked at,
+    as one would be while that line is sung."""
+    line = SungLine(4.0, 6.0, "A", (4.0,))
+    intro, verse = SungSection("intro", 0.5, 2.6, ()), SungSection("verse", 3.0, 7.0, (line,))
+    found = [("[intro]", 0.5), ("[intro]", 1.5), (",", None), ("[verse]", 3.0), ("A", 4.0)]
+    assert crop_lyrics([intro, verse], 0.0, 9.0) == found
+    untimed = dataclasses.replace(verse, lines=(dataclasses.replace(line, begins=()),))
+    assert all(at is None for _, at in crop_lyrics([intro, untimed], 0.0, 9.0))
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)

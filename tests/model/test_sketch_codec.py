@@ -375,7 +375,7 @@ def test_fit_refuses_what_it_cannot_mean(corpus: Path, tmp_path: Path) -> None:
         fit(corpus, tmp_path / "out", config=SMALL, options=QUICK, steps=2)
     (tmp_path / "song_00000" / "truth.json").write_text('{"phones": 3}')
     with pytest.raises(SongBloomError, match=r"truth\.json"):
-        sketch_corpus.read_score(tmp_path / "song_00000")
+        sketch_corpus.load_song(tmp_path / "song_00000", small_codec())
 
 
 def test_crops_carry_the_labels_of_their_own_frames(corpus: Path) -> None:

@@ -190,3 +190,13 @@ def test_a_song_like_another_shares_its_style_and_nothing_else() -> None:
         assert score.lyrics != other.lyrics
         tonic = {(note.midi - score.key) % 12 for note in score.notes}
         assert tonic <= set(harmony.scale(score.mode))
+
+
+def test_pauses_are_whole_bars_after_lines_and_change_no_other_song() -> None:
+    """All lines are followed by one or two bars more; without pauses the song is what it was."""
+    plain, paused = (compose(9, 4, num_lines=6, pauses=share) for share in (0.0, 1.0))
+    assert plain == compose(9, 4, num_lines=6)
+    bar = paused.meter * 60 / paused.tempo
+    for before, after in zip(paused.lines, paused.lines[1:], strict=False):
+        assert after.start - before.end > bar
+    assert (paused.sections[-1].end / bar) % 1 == pytest.approx(0, abs=1e-6)

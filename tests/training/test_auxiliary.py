@@ -31,9 +31,11 @@ from songbloom.model.songbloom import Batch, FlowDraws, SongBloom
 from songbloom.stages.assemble import _begins
 from songbloom.synth.score import compose
 from songbloom.training.auxiliary import (
+    LONGEST_WAIT,
     AssistedSongBloom,
     Factored,
     factor_tables,
+    frames_until,
     hidden_positions,
     init_auxiliary,
     init_tables,
@@ -112,13 +114,22 @@ def test_every_phoneme_of_a_score_has_its_time(language: str) -> None:
 
 
 def test_samples_look_at_what_is_sung_next(scores: Dataset) -> None:
-    """The symbol a frame looks at is sung there or soon, and the song never looks back."""
+    """The symbol a frame looks at begins there or soon, and the song never looks back."""
     sample = scores.sample(0, epoch=0, seed=0)
     tokens = sample.conditions.lyrics.tokens
     looked = [int(tokens[i]) for i in sample.next_symbol.tolist() if i >= 0]
     letters = [V1_VOCABULARY.symbols[i] for i in dict.fromkeys(looked)]
-    assert all(symbol[0].isupper() for symbol in letters) and len(letters) > 8
+    assert all(symbol[0].isupper() or symbol[0] == "[" for symbol in letters) and len(letters) > 8
     assert (np.diff([i for i in sample.next_symbol.tolist() if i >= 0]) >= 0).all()
+
+
+def test_frames_until_the_next_symbol() -> None:
+    """Counted to the frame in which it begins; unknown where the crop ends first."""
+    following = torch.tensor([[4, 4, 5, 7, 7, 7, -1, -1], [-1, 2, 2, 2, 3, 3, 3, 3]])
+    expected = [[1, 0, 0, 2, 1, 0, -1, -1], [-1, 2, 1, 0, -1, -1, -1, -1]]
+    assert frames_until(following).tolist() == expected
+    far = torch.cat([torch.zeros(1, 200), torch.ones(1, 1)], dim=1).long()
+    assert frames_until(far)[0, :3].tolist() == [LONGEST_WAIT - 1] * 3
 
 
 def test_dropped_lyrics_are_not_looked_at(scores: Dataset) -> None:
