@@ -187,6 +187,8 @@ def compose(
     if like is not None:
         voice, language = like.voice, like.language
     _check(split, num_lines, voice, language)
+    if not 0 <= pauses <= 1:
+        raise UsageError(f"pauses: {pauses} is not between 0 and 1")
     list_name = "songbloom" if language == "en" else f"songbloom {language}"
     rng = random.Random(f"{list_name} {split} {seed} {index}")
     share = unseen_share if unseen_share is not None else UNSEEN_SHARE * (split == "test")

@@ -1,5 +1,6 @@
 """What lint finds and fix mends: every rule, columns, limits of a model, idempotence."""
 
+import shutil
 import time
 from dataclasses import replace
 
@@ -96,11 +97,14 @@ def test_only_the_writer_can_put_a_language_into_another():
 )
 def test_a_language_that_is_read_as_another_is_told_once(text, told):
     """The released front end takes every Latin letter for English and every Chinese one for
-    Mandarin; the v1 one does not."""
+    Mandarin; the v1 one does not, and says other languages with the program espeak-ng."""
     found = check(text)
     assert [f.rule for f in found] == ["other-language"] * bool(told)
     assert not found or told in found[0].message
-    assert check(text, Limits(frontend="v1")) == []
+    unsaid = bool(told) and shutil.which("espeak-ng") is None
+    assert {f.rule for f in check(text, Limits(frontend="v1"))} == (
+        {"not-said"} if unsaid else set()
+    )
 
 
 def test_braces_are_words_to_a_released_model():

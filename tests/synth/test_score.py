@@ -167,7 +167,8 @@ def test_syllables_keep_every_phone_and_begin_as_english_words_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"split": "valid"}, {"num_lines": 0}, {"num_lines": 9}, {"voice": "nobody"}]
+    "options",
+    [{"split": "valid"}, {"num_lines": 0}, {"num_lines": 9}, {"voice": "nobody"}, {"pauses": 1.5}],
 )
 def test_a_choice_that_is_not_there_is_named(options: dict) -> None:
     with pytest.raises(UsageError, match=str(next(iter(options.values())))):
