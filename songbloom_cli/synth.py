@@ -139,10 +139,9 @@ def _write_scores(
     if songs is None:
         raise UsageError("--scores: how many songs?", "For example: --scores --songs 10000")
     model = hub.resolve(codecs, options.models_folder(loaded))
-    styles = song_folders(like) if like else ()
     if dry_run:
         plan = {"songs": songs, "bytes": songs * synthetic.SCORE_BYTES, "codecs": str(model)}
-        plan |= {"styles": len(styles)} if like else {}
+        plan |= {"styles": len(song_folders(like))} if like else {}
         output.result_json(plan) if as_json else output.result(output.tree(plan))
         return
     with output.progress(enabled=not as_json) as bar:

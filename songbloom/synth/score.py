@@ -193,8 +193,7 @@ def compose(
     rng = random.Random(f"{list_name} {split} {seed} {index}")
     share = unseen_share if unseen_share is not None else UNSEEN_SHARE * (split == "test")
     drawn = rng.choice(singers(language, split, engines))
-    song = _Composer(rng, BY_NAME[voice] if voice else drawn, language, like)
-    song.pauses = pauses
+    song = _Composer(rng, BY_NAME[voice] if voice else drawn, language, like, pauses)
     song.lines(num_lines, share)
     return song.score(seed, index, split)
 
@@ -214,7 +213,14 @@ def _check(split: str, num_lines: int | None, voice: str | None, language: str) 
 class _Composer:
     """The song's state while it is written, first in beats, then in seconds."""
 
-    def __init__(self, rng: random.Random, voice: Voice, language: str, like: Score | None) -> None:
+    def __init__(
+        self,
+        rng: random.Random,
+        voice: Voice,
+        language: str,
+        like: Score | None,
+        pauses: float,
+    ) -> None:
         self.rng = rng
         self.voice = voice
         self.language = language
@@ -223,7 +229,7 @@ class _Composer:
         self.key = rng.randrange(12)
         self.mode = "major" if rng.random() < 0.62 else "minor"
         self.pace = rng.uniform(0.85, 1.15)  # how long this singer's consonants are
-        self.pauses = 0.0
+        self.pauses = pauses
         self.like = like
         if like is not None:
             self.tempo, self.meter = like.tempo, like.meter

@@ -1,6 +1,7 @@
 """synth from the command line; what the songs are like is tested with the library."""
 
 import json
+from pathlib import Path
 
 import pytest
 from cli.helpers import Cli, assert_refused
@@ -17,6 +18,17 @@ def test_plan(cli: Cli, home: object) -> None:
     hours = json.loads(cli("synth", "--hours", 0.02, "-o", "c", "--dry-run", "--json").out)
     assert hours["duration"] >= 72
     assert "songs" in cli("synth", "--songs", 2, "-o", "c", "--dry-run").out
+
+
+def test_plan_of_scores_like_songs(cli: Cli, home: Path) -> None:
+    """It tells of how many songs the styles are; a folder that is not whole is none of them."""
+    for name, files in (("a", STEMS), ("b", STEMS[:1])):
+        (home / "songs" / name).mkdir(parents=True)
+        for file in ("truth.json", *(f"{stem}.flac" for stem in files)):
+            (home / "songs" / name / file).touch()
+    words = ("--scores", "--songs", 4, "--like", "songs", "-o", "c", "--dry-run", "--json")
+    assert json.loads(cli("synth", *words).out)["styles"] == 1
+    assert not (home / "c").exists()
 
 
 def test_language(cli: Cli, home: object) -> None:

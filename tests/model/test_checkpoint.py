@@ -14,7 +14,13 @@ from safetensors.torch import save_file
 from songbloom.errors import MissingAssetError, SongBloomError
 from songbloom.files import sha256
 from songbloom.lyrics.vocabulary import RELEASE_VOCABULARY
-from songbloom.model.checkpoint import describe_vae, load_model, load_tensors, save_model
+from songbloom.model.checkpoint import (
+    describe_vae,
+    load_model,
+    load_tensors,
+    load_weights,
+    save_model,
+)
 from songbloom.model.songbloom import SongBloom
 from songbloom.model.vae import OobleckConfig, OobleckVAE
 
@@ -227,3 +233,13 @@ def test_killed_while_saving_is_no_model(
     save(tmp_path / "small", model, vae)
     assert written[-1] == "model.json" and written.count("model.json") == 1
     assert {"model.safetensors", "vae.safetensors"} <= set(written)
+
+
+def test_weights_lie_as_torch_lays_them() -> None:
+    """Wherever a file's bytes were: else the last bits of a product depend on the file's header."""
+    weights = {"weight": torch.arange(13.0)[1:].view(3, 4), "bias": torch.arange(4.0)[1:]}
+    assert all(tensor.data_ptr() % 64 for tensor in weights.values())
+    layer = torch.nn.Linear(4, 3)
+    load_weights(layer, weights, Path("here"), torch.float32)
+    assert all(parameter.data_ptr() % 64 == 0 for parameter in layer.parameters())
+    assert torch.equal(layer.weight, weights["weight"]) and torch.equal(layer.bias, weights["bias"])

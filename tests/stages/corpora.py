@@ -19,9 +19,9 @@ from songbloom.synth.score import compose
 from songbloom.units import SAMPLE_RATE
 from songbloom_cli.main import run as run_songbloom
 
-# Two sing English in different voices, one Mandarin; each lasts about a dozen seconds.
-# what is said of a file without sound: only ffmpeg can tell that nothing reads it
+# What is said of a file without sound: without ffmpeg, it could be one that only ffmpeg reads.
 NO_SOUND = "is not a sound file" if shutil.which("ffmpeg") else "libsndfile cannot read it"
+# Two sing English in different voices, one Mandarin; each lasts about a dozen seconds.
 SONGS = (("maple", 5, 0, "en"), ("pine 松", 5, 3, "en"), ("willow", 5, 1, "zh"))
 
 

@@ -1,5 +1,7 @@
 """Laws of the scores: pure, exact, consistent with themselves and with the lyric front end."""
 
+from itertools import pairwise
+
 import pytest
 
 from songbloom.errors import UsageError
@@ -193,11 +195,12 @@ def test_a_song_like_another_shares_its_style_and_nothing_else() -> None:
         assert tonic <= set(harmony.scale(score.mode))
 
 
-def test_pauses_are_whole_bars_after_lines_and_change_no_other_song() -> None:
-    """All lines are followed by one or two bars more; without pauses the song is what it was."""
+def test_after_lines_with_pauses_the_voice_rests_for_whole_bars_more() -> None:
+    """A bar or more after every line with pauses everywhere, not without; songs stay whole bars."""
     plain, paused = (compose(9, 4, num_lines=6, pauses=share) for share in (0.0, 1.0))
-    assert plain == compose(9, 4, num_lines=6)
-    bar = paused.meter * 60 / paused.tempo
-    for before, after in zip(paused.lines, paused.lines[1:], strict=False):
-        assert after.start - before.end > bar
-    assert (paused.sections[-1].end / bar) % 1 == pytest.approx(0, abs=1e-6)
+    for score, rests_long in ((plain, False), (paused, True)):
+        bar = score.meter * 60 / score.tempo
+        rests = [b.start - a.end for a, b in pairwise(score.lines)]
+        assert all(rest > bar for rest in rests) == rests_long
+        bars = score.duration / bar
+        assert bars == pytest.approx(round(bars))

@@ -120,6 +120,7 @@ def test_samples_look_at_what_is_sung_next(scores: Dataset) -> None:
     looked = [int(tokens[i]) for i in sample.next_symbol.tolist() if i >= 0]
     letters = [V1_VOCABULARY.symbols[i] for i in dict.fromkeys(looked)]
     assert all(symbol[0].isupper() or symbol[0] == "[" for symbol in letters) and len(letters) > 8
+    assert {letter[0] for letter in letters} > {"["}, "sections begin, too"
     assert (np.diff([i for i in sample.next_symbol.tolist() if i >= 0]) >= 0).all()
 
 
