@@ -257,8 +257,8 @@ class PrepareConfig:
     )
     tokenize_backend: str = _key(
         "auto",
-        "Makes sketch tokens.",
-        choices=("auto", "seedling", "muq"),
+        "Makes sketch tokens; score: of a synthetic song, what its truth.json says.",
+        choices=("auto", "seedling", "score", "muq"),
         flag="--tokenize-backend",
     )
     tokenize_model: str | None = _key(

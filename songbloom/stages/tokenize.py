@@ -2,6 +2,9 @@
 
 * `seedling`: the sketch codec of the embedded model or of a model folder, which hears the phone and
   the pitch of each frame.
+* `score`: what the score of a synthesised song says, in that codec's symbols: what it would hear if
+  it never misheard. From these a DiT learns to take the transformer, which writes as clearly, at
+  its word.
 * `muq`: embeddings of MuQ, each rounded to the nearest centroid of a codebook that
   `songbloom codebook fit` made. The codebook says which layer, and of which weights.
 
@@ -36,16 +39,17 @@ _SHORTEST: Frames = 25  # what is shorter is filled up with silence: the spectra
 
 
 def backend(settings: PrepareConfig) -> Backend:
-    """MuQ where its model and a codebook are named, else a sketch codec."""
+    """MuQ where its model and a codebook are named, else a sketch codec; the score only where it
+    is asked for."""
     model, codebook = settings.tokenize_model, settings.codebook
     wanted = settings.tokenize_backend
-    if wanted == "seedling" or (wanted == "auto" and not (model and codebook)):
+    if wanted in ("seedling", "score") or (wanted == "auto" and not (model and codebook)):
         lacks = "a model" if codebook else "a model or a codebook"
         why = "its model is named" if model else f"MuQ would need {lacks}, which is not named"
-        why = "asked for" if wanted == "seedling" else why
+        name, why = ("seedling", why) if wanted == "auto" else (wanted, "asked for")
         folder = codec_folder(settings)
         identity = {"codebook_hash": codecs.codebook_hash(folder)}
-        return Backend("seedling", why, identity, codecs.licence(folder))
+        return Backend(name, why, identity, codecs.licence(folder))
     _require_muq(settings)
     book = Codebook.load(Path(str(codebook)).expanduser())
     version = tools_environment.pins("muq")["muq"]
@@ -56,7 +60,10 @@ def backend(settings: PrepareConfig) -> Backend:
 
 def load(settings: PrepareConfig, device: str) -> Process:
     """The tokenizer in memory."""
-    if backend(settings).name == "seedling":
+    name = backend(settings).name
+    if name == "score":
+        return _score(codec_folder(settings))
+    if name == "seedling":
         return _seedling(codec_folder(settings), device)
     book = Codebook.load(Path(str(settings.codebook)).expanduser())
     model = muq_folder(settings)
@@ -160,6 +167,25 @@ def _seedling(model: Path, device: str) -> Process:
         audio = torch.from_numpy(_song(item))[None].to(device)
         tokens = codec.encode(audio)[0].cpu().numpy()
         return _write(folder, tokens, codec.vocab_size, codebook_hash)
+
+    return process
+
+
+def _score(model: Path) -> Process:
+    from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
+    from songbloom.synth.corpus import load_score
+
+    codebook_hash = codecs.codebook_hash(model)
+
+    def process(item: Item, folder: Path) -> Mapping[str, Any]:
+        frames = samples_to_frames(_song(item).shape[1])
+        tokens = score_to_tokens(load_score(item.audio.parent))
+        if len(tokens) != frames:
+            raise SongBloomError(
+                f"{item.track.audio}: {frames} frames of sound, {len(tokens)} in its truth.json",
+                "Make the song again: songbloom synth",
+            )
+        return _write(folder, tokens, NUM_CODES, codebook_hash)
 
     return process
 

@@ -18,6 +18,7 @@ from songbloom.model.sketch_symbols import score_to_tokens
 from songbloom.stages import codecs, embeddings, tokenize, tools, tools_environment
 from songbloom.stages.codebook import Codebook, Source
 from songbloom.stages.stage import Item, Process
+from songbloom.synth.corpus import write_song
 from songbloom.synth.render import render
 from songbloom.synth.score import Score, compose
 from songbloom.tables import PrepareConfig
@@ -149,6 +150,43 @@ def test_what_is_shorter_than_a_frame_is_refused_by_name(seedling: Process, tmp_
     (tmp_path / "text.mp3").write_text("no sound at all\n" * 99)
     with pytest.raises(SongBloomError, match=r"text\.mp3"):
         seedling(item(tmp_path / "text.mp3"), tmp_path)
+
+
+# The score's own
+
+
+def test_a_synthetic_song_s_tokens_are_its_score_s(tmp_path: Path) -> None:
+    """As many as the sound has frames, in the codec's symbols, under the codec's hash; not the
+    codec's own, which mishears."""
+    score = compose(77, 1, split="test", num_lines=2)
+    write_song(tmp_path / "song", score)
+    path = tmp_path / "song" / "audio.flac"
+    process = tokenize.load(dataclasses.replace(SEEDLING, tokenize_backend="score"), "cpu")
+    fields = process(item(path), tmp_path)
+    tokens = np.load(tmp_path / "tokens.npy", allow_pickle=False)
+    assert tokens.dtype == np.int32 and tokens.tolist() == score_to_tokens(score).tolist()
+    assert fields == {
+        "frames": audio.load(path, SAMPLE_RATE).shape[1] // HOP,
+        "vocab_size": 1480,
+        "codebook_hash": codecs.codebook_hash(codecs.SEEDLING),
+        "used": len(set(tokens.tolist())),
+    }
+    assert tokens.tolist() != tokens_of(tokenize.load(SEEDLING, "cpu"), path, tmp_path).tolist()
+
+
+def test_a_song_without_its_score_or_with_another_s_is_refused(tmp_path: Path) -> None:
+    """What is not a synthetic song, and a truth.json of other length, are named; only who asks for
+    it gets this backend."""
+    score = compose(77, 1, split="test", num_lines=2)
+    settings = dataclasses.replace(SEEDLING, tokenize_backend="score")
+    assert tokenize.backend(settings).hash != tokenize.backend(SEEDLING).hash
+    process = tokenize.load(settings, "cpu")
+    path = noise(tmp_path / "n.wav", SAMPLE_RATE)
+    with pytest.raises(SongBloomError, match=r"truth\.json"):
+        process(item(path), tmp_path)
+    (tmp_path / "truth.json").write_text(score.to_json())
+    with pytest.raises(SongBloomError, match=r"n\.wav: 25 frames of sound, \d+ in its truth"):
+        process(item(path), tmp_path)
 
 
 # Which backend
