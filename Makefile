@@ -43,7 +43,7 @@ seedling: $(VENV)/.seedling
 	$(SONGBLOOM) train --preset seedling_read --data $(OUT)/scores --codecs $(OUT)/codecs -o $(OUT)/read $(READ)
 	$(SONGBLOOM) synth --scores --songs $(SCORES) --seed $(SEED) --like $(OUT)/corpus --codecs $(OUT)/codecs -o $(OUT)/like
 	$(SONGBLOOM) train --preset seedling_follow --data $(OUT)/like --codecs $(OUT)/codecs --init-from $(OUT)/read/model -o $(OUT)/follow $(FOLLOW)
-	$(SONGBLOOM) prepare $(OUT)/corpus --tokenize-model $(OUT)/codecs --vae-model $(OUT)/codecs -o $(OUT)/dataset $(PREPARE)
+	$(SONGBLOOM) prepare $(OUT)/corpus --tokenize-backend score --tokenize-model $(OUT)/codecs --vae-model $(OUT)/codecs -o $(OUT)/dataset $(PREPARE)
 	$(SONGBLOOM) train --preset seedling_paint --data $(OUT)/dataset --init-from $(OUT)/follow/model -o $(OUT)/paint $(PAINT)
 	$(SONGBLOOM) export $(OUT)/paint --dtype float16 --name seedling --force -o $(OUT)/model
 	$(BIN)/python benchmarks/seedling.py --model $(OUT)/model --cache $(OUT)/songs $(SCORE)
