@@ -23,6 +23,7 @@ from typing import Any
 
 from songbloom import manifest
 from songbloom.errors import UsageError
+from songbloom.files import sha256
 from songbloom.manifest import Decision, State, Track
 from songbloom.stages import filters, runner
 from songbloom.stages.crews import Crew
@@ -156,6 +157,9 @@ class Chain:
             "lyrics": found["ingest"]["lyrics_sha256"],
         }
         needs = [known[need] if need in known else found[need]["key"] for need in NEEDS[stage]]
+        if beside := self.backends[stage].beside:
+            path = (self.root / track.audio).parent / beside
+            needs.append(sha256(path) if path.is_file() else "")
         return digest([stage, self._hashes[stage], *needs])
 
     def folder(self, stage: str, key: str) -> Path:

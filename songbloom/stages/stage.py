@@ -46,13 +46,15 @@ class Backend:
     """What does a stage's work: `name` as in the settings, `why` it was chosen, in words.
 
     `identity` is everything its results depend on beside the song: versions, hashes of weights,
-    settings. `licence` of the weights where it binds the user.
+    settings. `beside` names a file in the song's folder that they follow from too. `licence` of the
+    weights where it binds the user.
     """
 
     name: str
     why: str
     identity: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""
+    beside: str = ""
 
     @property
     def hash(self) -> str:

@@ -34,6 +34,7 @@ MUQ_RATE = SAMPLE_RATE // 2
 # depends on sound at most 25 s off.
 _KEPT: Frames = 500
 _MARGIN: Frames = 125
+SCORE = "truth.json"  # beside a synthesised song's sound
 WINDOWS = f"{_KEPT}+{_MARGIN}"
 _SHORTEST: Frames = 25  # what is shorter is filled up with silence: the spectra's windows need it
 
@@ -49,7 +50,8 @@ def backend(settings: PrepareConfig) -> Backend:
         name, why = ("seedling", why) if wanted == "auto" else (wanted, "asked for")
         folder = codec_folder(settings)
         identity = {"codebook_hash": codecs.codebook_hash(folder)}
-        return Backend(name, why, identity, codecs.licence(folder))
+        beside = SCORE if name == "score" else ""
+        return Backend(name, why, identity, codecs.licence(folder), beside)
     _require_muq(settings)
     book = Codebook.load(Path(str(codebook)).expanduser())
     version = tools_environment.pins("muq")["muq"]
@@ -182,7 +184,7 @@ def _score(model: Path) -> Process:
         tokens = score_to_tokens(load_score(item.audio.parent))
         if len(tokens) != frames:
             raise SongBloomError(
-                f"{item.track.audio}: {frames} frames of sound, {len(tokens)} in its truth.json",
+                f"{item.track.audio}: {frames} frames of sound, {len(tokens)} in its {SCORE}",
                 "Make the song again: songbloom synth",
             )
         return _write(folder, tokens, NUM_CODES, codebook_hash)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stages.corpora import run
 
 from songbloom import audio, hub
 from songbloom.errors import MissingAssetError, SongBloomError
@@ -187,6 +188,26 @@ def test_a_song_without_its_score_or_with_another_s_is_refused(tmp_path: Path) -
     (tmp_path / "truth.json").write_text(score.to_json())
     with pytest.raises(SongBloomError, match=r"n\.wav: 25 frames of sound, \d+ in its truth"):
         process(item(path), tmp_path)
+
+
+def test_another_score_makes_other_tokens(tmp_path: Path) -> None:
+    """A song that failed for want of its score is done when that is there, and again when it
+    changes, though its sound does not."""
+    score, song, out = (
+        compose(77, 1, split="test", num_lines=2),
+        tmp_path / "song",
+        tmp_path / "out",
+    )
+    write_song(song, score)
+    (song / "truth.json").unlink()
+    words = ("tokenize", song / "audio.flac", "--tokenize-backend", "score", "-o", out)
+    assert "truth.json" in run(*words).err
+    chords = tuple(dataclasses.replace(chord, root=(chord.root + 1) % 12) for chord in score.chords)
+    for truth in (score, dataclasses.replace(score, chords=chords)):
+        (song / "truth.json").write_text(truth.to_json())
+        assert run(*words).code == 0
+        tokens = np.load(out / "audio" / "tokens.npy", allow_pickle=False)
+        assert tokens.tolist() == score_to_tokens(truth).tolist()
 
 
 # Which backend
