@@ -174,6 +174,7 @@ def compose(
     engines: tuple[str, ...] = DEFAULT_ENGINES,
     like: Score | None = None,
     pauses: float = 0.0,
+    echoes: float = 0.0,
 ) -> Score:
     """Song number `index` of the endless list that `seed` and `language` ("en" or "zh") name.
 
@@ -182,18 +183,20 @@ def compose(
     share of held-out content words. `engines` (of `voices.ENGINES`) are those whose voices are
     drawn, installed here or not. Other words to another melody in the style of `like` have its
     voice, language, key, tempo, meter and band. After a share `pauses` (0-1) of the lines the voice
-    rests for one or two bars more. `UsageError` for anything else.
+    rests for one or two bars more; a share `echoes` (0-1) begin or end as an earlier line does.
+    `UsageError` for anything else.
     """
     if like is not None:
         voice, language = like.voice, like.language
     _check(split, num_lines, voice, language)
-    if not 0 <= pauses <= 1:
-        raise UsageError(f"pauses: {pauses} is not between 0 and 1")
+    for name, part in (("pauses", pauses), ("echoes", echoes)):
+        if not 0 <= part <= 1:
+            raise UsageError(f"{name}: {part} is not between 0 and 1")
     list_name = "songbloom" if language == "en" else f"songbloom {language}"
     rng = random.Random(f"{list_name} {split} {seed} {index}")
     share = unseen_share if unseen_share is not None else UNSEEN_SHARE * (split == "test")
     drawn = rng.choice(singers(language, split, engines))
-    song = _Composer(rng, BY_NAME[voice] if voice else drawn, language, like, pauses)
+    song = _Composer(rng, BY_NAME[voice] if voice else drawn, language, like, pauses, echoes)
     song.lines(num_lines, share)
     return song.score(seed, index, split)
 
@@ -220,6 +223,7 @@ class _Composer:
         language: str,
         like: Score | None,
         pauses: float,
+        echoes: float,
     ) -> None:
         self.rng = rng
         self.voice = voice
@@ -229,7 +233,7 @@ class _Composer:
         self.key = rng.randrange(12)
         self.mode = "major" if rng.random() < 0.62 else "minor"
         self.pace = rng.uniform(0.85, 1.15)  # how long this singer's consonants are
-        self.pauses = pauses
+        self.pauses, self.echoes = pauses, echoes
         self.like = like
         if like is not None:
             self.tempo, self.meter = like.tempo, like.meter
@@ -285,10 +289,21 @@ class _Composer:
     ) -> tuple[tuple[str, ...], tuple[tuple[Syllable, ...], ...]]:
         """The words of a new line and each one's syllables."""
         if self.language == "zh":
-            text = "".join(mandarin_lyrics.write_line(self.rng, unseen_share=unseen_share))
+            line = mandarin_lyrics.write_line(self.rng, unseen_share=unseen_share)
+            text = "".join(self._echoed(tuple("".join(line))))
             return tuple(text), tuple((syllable,) for syllable in mandarin.syllables(text))
-        words = write_line(self.rng, unseen_share=unseen_share)
+        words = self._echoed(write_line(self.rng, unseen_share=unseen_share))
         return words, tuple(tuple(syllables(lookup(word) or ())) for word in words)
+
+    def _echoed(self, line: tuple[str, ...]) -> tuple[str, ...]:
+        """A line's words, or now and then the first or the last of them exchanged for an earlier
+        line's."""
+        if not self.echoes or not self.sung or self.rng.random() >= self.echoes:
+            return line
+        earlier = self.rng.choice(self.sung).words
+        cut = self.rng.randint(1, min(len(line), len(earlier)))
+        first, second = (earlier, line) if self.rng.random() < 0.5 else (line, earlier)
+        return first[:cut] + second[cut:]
 
     def _form(self) -> list[tuple[str, list[_SungLine], int]]:
         """Sections as (tag, lines, bars)."""

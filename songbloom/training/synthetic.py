@@ -32,7 +32,9 @@ from songbloom.units import HOP, SAMPLE_RATE, Frames, Seconds
 
 REFERENCE_FRAMES: Frames = 250  # ten seconds
 Sound = Literal["tokens", "none", "sung"]
-PAUSES = 0.15  # of a score's lines without sound: the more a rest may last, the less it tells
+# Of the lines of scores without sound. The more a rest may last, the less it tells; and where the
+# words just sung stand twice in the lyrics, the model must know more than these to find its place.
+PAUSES, ECHOES = 0.15, 0.3
 SCORE_BYTES = 140_000  # of a score: the room of its latents, all zeros
 
 
@@ -58,11 +60,13 @@ def write_dataset(
     """
     writer = ShardWriter(folder, _header(codecs, latent_dim, frontend))
     model = load_model(codecs, device=torch.device("cpu")) if codecs and sound == "sung" else None
-    pauses = PAUSES if sound == "none" else 0.0
+    pauses, echoes = (PAUSES, ECHOES) if sound == "none" else (0.0, 0.0)
     for index in range(songs):
         own = drawn_lines(seed, index) if sound == "none" and num_lines is None else num_lines
         own_language = song_language(language, seed, index)
-        score = compose(seed, index, num_lines=own, language=own_language, pauses=pauses)
+        score = compose(
+            seed, index, num_lines=own, language=own_language, pauses=pauses, echoes=echoes
+        )
         sketch, clips = score_to_tokens(score), None
         latents = np.zeros((len(sketch), writer.header.latent_dim), np.float16)
         if model is not None:
@@ -101,7 +105,7 @@ def write_like(
         turn, number = divmod(index, len(folders))
         like, latents, clips = sung(number)
         lines = drawn_lines(seed, index)
-        score = compose(seed, index, num_lines=lines, like=like, pauses=PAUSES)
+        score = compose(seed, index, num_lines=lines, like=like, pauses=PAUSES, echoes=ECHOES)
         sketch, clip = score_to_tokens(score), clips[turn % len(clips)][None]
         past = np.resize(latents, (len(sketch), latents.shape[1]))
         song = training_song(score, sketch, past, clip, frontend)

@@ -170,7 +170,14 @@ def test_syllables_keep_every_phone_and_begin_as_english_words_do() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"split": "valid"}, {"num_lines": 0}, {"num_lines": 9}, {"voice": "nobody"}, {"pauses": 1.5}],
+    [
+        {"split": "valid"},
+        {"num_lines": 0},
+        {"num_lines": 9},
+        {"voice": "nobody"},
+        {"pauses": 1.5},
+        {"echoes": -0.5},
+    ],
 )
 def test_a_choice_that_is_not_there_is_named(options: dict) -> None:
     with pytest.raises(UsageError, match=str(next(iter(options.values())))):
@@ -204,3 +211,18 @@ def test_after_lines_with_pauses_the_voice_rests_for_whole_bars_more() -> None:
         assert all(rest > bar for rest in rests) == rests_long
         bars = score.duration / bar
         assert bars == pytest.approx(round(bars))
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_an_echoing_line_begins_or_ends_as_an_earlier_one(language: str) -> None:
+    """All lines but the first do where all are asked to; of lines written freely, not all do."""
+
+    def echo(texts: list[list[str]], number: int) -> bool:
+        line = texts[number]
+        return any(line[0] == other[0] or line[-1] == other[-1] for other in texts[:number])
+
+    for share in (0.0, 1.0):
+        score = compose(9, 4, num_lines=8, echoes=share, language=language)
+        numbers = range(len(score.lines))
+        texts = [[word.text for word in score.words if word.line == line] for line in numbers]
+        assert all(echo(texts, number) for number in numbers[1:]) == (share == 1.0)

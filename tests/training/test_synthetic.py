@@ -15,6 +15,7 @@ from songbloom.model.sketch_symbols import score_to_tokens
 from songbloom.synth.corpus import load_score, make_corpus, song_folder
 from songbloom.synth.score import compose
 from songbloom.training.synthetic import (
+    ECHOES,
     PAUSES,
     clip_starts,
     drawn_lines,
@@ -95,7 +96,7 @@ def test_songs_like_others_have_their_style_and_their_clips(tmp_path: Path) -> N
     for number in range(8):
         song, like = shards.read(number), likes[number % 2]
         lines = drawn_lines(1, number)
-        score = compose(1, number, num_lines=lines, like=like, pauses=PAUSES)
+        score = compose(1, number, num_lines=lines, like=like, pauses=PAUSES, echoes=ECHOES)
         assert np.array_equal(song.sketch, score_to_tokens(score))
         assert song.reference_starts == (song.num_frames,)
         latents, clips = (x.astype(np.float32) for x in sound[number % 2])
