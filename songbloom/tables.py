@@ -493,9 +493,8 @@ class TrainConfig:
         flag="--reading",
     )
     listening: float = _key(0.0, "Weight of losses that teach to hear the reference.", minimum=0.0)
-    factored_sketch: bool = _key(
-        False, "Learn sketch tables as phone plus pitch vectors: for the seedling's codebook."
-    )
+    counting: float = _key(0.0, "Weight of losses that teach to keep the beat.", minimum=0.0)
+    factored_sketch: bool = _key(False, "Sketch tables are sums of phone and pitch (seedling's).")
     corrupt_sketch: float = _key(
         0.0, "Share of sketch tokens misheard while training.", minimum=0.0, maximum=1.0
     )

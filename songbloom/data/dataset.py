@@ -26,7 +26,7 @@ from songbloom.units import FRAME_RATE, Frames, Seconds, frames_to_seconds
 # Where the reference comes from: the song itself, beside the crop; another song; either, evenly.
 ReferencePolicy = Literal["same", "other", "mixed"]
 Crop = tuple[Frames, Frames]  # [start, end) of a song
-NOTHING_NEXT = -1  # no symbol of known time begins any more
+NOTHING_NEXT = -1  # no symbol or beat of known time begins any more
 REFERENCE_POLICIES: tuple[ReferencePolicy, ...] = ("same", "other", "mixed")
 
 
@@ -41,6 +41,8 @@ class Sample:
     conditions: Conditions
     ends: bool  # the crop reaches the song's end
     next_symbol: Tensor  # [T + 1] int64: see `next_symbols`
+    next_beat: Tensor  # [T + 1] int64: see `frames_to_beats`
+    tempo: float  # beats a minute; 0 where nobody knows
     seed: int  # for whatever else is drawn for this sample: flow noise, masks
 
 
@@ -50,13 +52,15 @@ class Clip(NamedTuple):
 
     reference: Tensor | None = None
     sketch: Tensor | None = None
+    beats: Tensor | None = None  # [R] int64: see `frames_to_beats`
 
     @classmethod
     def of_song(cls, song: TrainingSong, index: int) -> "Clip":
         """One of a song's clips."""
         latents, start = song.references[index], song.reference_starts[index]
         sketch = torch.from_numpy(song.sketch[start : start + len(latents)]).long()
-        return cls(torch.from_numpy(latents).float(), sketch if len(sketch) else None)
+        beats = frames_to_beats(song.beats, start, len(latents)) if song.beats else None
+        return cls(torch.from_numpy(latents).float(), sketch if len(sketch) else None, beats)
 
 
 class Dataset:
@@ -158,6 +162,8 @@ class Dataset:
             conditions=conditions,
             ends=end == song.num_frames,
             next_symbol=next_symbols(begins, end - start),
+            next_beat=frames_to_beats(song.beats, start, end - start + 1),
+            tempo=60 / float(np.median(np.diff(song.beats))) if len(song.beats) > 1 else 0.0,
             seed=own_seed,
         )
 
@@ -291,15 +297,26 @@ def next_symbols(begins: Sequence[Seconds | None], frames: Frames) -> Tensor:
     A symbol begins in the first frame whose centre it sounds at, as a sketch token tells what
     sounds at its centre. Symbols without a time are never looked at.
     """
-    sung = [
-        (math.ceil(at * FRAME_RATE - 0.5), index)
-        for index, at in enumerate(begins)
-        if at is not None
-    ]
+    sung = [(_first_frame(at), index) for index, at in enumerate(begins) if at is not None]
     at_frames = np.array([at for at, _ in sung], dtype=np.int64)
     indices = np.array([index for _, index in sung] + [NOTHING_NEXT], dtype=np.int64)
     found = np.searchsorted(np.maximum.accumulate(at_frames), np.arange(frames + 1), side="left")
     return torch.from_numpy(indices[found])
+
+
+def frames_to_beats(beats: Sequence[Seconds], start: Frames, frames: Frames) -> Tensor:
+    """For each of `frames` frames from frame `start`, in how many frames the next beat falls: 0 in
+    a beat's own, NOTHING_NEXT behind the last one. `[frames]` int64."""
+    at = np.array([_first_frame(beat) for beat in beats], dtype=np.int64)
+    here = np.arange(start, start + frames)
+    found = np.searchsorted(at, here, side="left")
+    following = np.append(at, -1)[found]
+    return torch.from_numpy(np.where(found < len(at), following - here, NOTHING_NEXT))
+
+
+def _first_frame(at: Seconds) -> Frames:
+    """The first frame whose centre what begins at `at` sounds at."""
+    return math.ceil(at * FRAME_RATE - 0.5)
 
 
 def check_made_for(

@@ -166,10 +166,11 @@ def collate(samples: Sequence[Sample], patch_size: Frames) -> MicroBatch:
     frames = -(-longest // patch_size) * patch_size
     sketch = torch.empty(len(samples), frames, dtype=torch.int64)
     latents = torch.empty(len(samples), frames, samples[0].latents.shape[1])
-    following = torch.full((len(samples), frames + 1), NOTHING_NEXT)
+    following, beats = torch.full((2, len(samples), frames + 1), NOTHING_NEXT)
     for row, sample in enumerate(samples):
         length = len(sample.sketch)
         following[row, : length + 1] = sample.next_symbol
+        beats[row, : length + 1] = sample.next_beat
         sketch[row, :length], latents[row, :length] = sample.sketch, sample.latents
         sketch[row, length:], latents[row, length:] = 0, 0
     batch = Batch(
@@ -179,6 +180,8 @@ def collate(samples: Sequence[Sample], patch_size: Frames) -> MicroBatch:
         conditions=[sample.conditions for sample in samples],
         ends=torch.tensor([sample.ends for sample in samples]),
         next_symbol=following,
+        next_beat=beats,
+        tempo=torch.tensor([sample.tempo for sample in samples]),
     )
     keys, seeds = zip(*((sample.key, sample.seed) for sample in samples), strict=True)
     return MicroBatch(batch, keys, seeds)

@@ -9,7 +9,7 @@
         references  float16 [Q, C]     latents of clips of the mono mix, for use as reference
         tracks      uint8 [X]          a line of JSON a song: id, artist, frames, reference_starts,
                                        reference_frames, sections (seconds) with lines: phonemes,
-                                       and where known when each of them begins
+                                       and where known when each of them begins; beats
 
 Shards end at a size and are written once. `dataset.json` is rewritten after each of them and says
 which exist and how long the index is, so a killed writer loses the shard in flight and no more, and
@@ -89,6 +89,7 @@ class TrainingSong:
     references: np.ndarray  # [K, R, C] float16
     reference_starts: tuple[Frames, ...]  # K frames; T for a clip of another song
     artist: str = ""
+    beats: tuple[Seconds, ...] = ()  # when they fall, in clips that start at T too; or nobody knows
 
     @property
     def num_frames(self) -> Frames:
@@ -307,6 +308,8 @@ def song_text(song: TrainingSong) -> bytes:
             for section in song.sections
         ],
     }
+    if song.beats:
+        values["beats"] = [round(float(at), _MILLISECONDS) for at in song.beats]
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n"
 
 
@@ -405,6 +408,7 @@ def _unpack(tensors: Mapping[str, np.ndarray], row: int) -> TrainingSong:
         references=clips.reshape(len(starts), values["reference_frames"], clips.shape[1]),
         reference_starts=starts,
         artist=values["artist"],
+        beats=tuple(values.get("beats", ())),
     )
 
 

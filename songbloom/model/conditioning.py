@@ -100,7 +100,10 @@ class Conditions:
 
     lyrics: LyricIds
     reference: Tensor | None  # [T, C] latents
-    reference_sketch: Tensor | None = None  # [T] int64, its sketch, which only training may know
+    # What only training may know of it, each [T] int64: its sketch; how far its next beat is, in
+    # frames, -1 for unknown.
+    reference_sketch: Tensor | None = None
+    reference_beats: Tensor | None = None
 
 
 # Empty lyrics (one empty symbol in the first sentence of no section) and no reference.

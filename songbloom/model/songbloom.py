@@ -44,6 +44,8 @@ class Batch:
     ends: Tensor | None = None  # [B] bool: the song ends there; None: all do
     heard: Tensor | None = None  # [B, T] int64: the sketch as the AR half hears it; None: as it is
     next_symbol: Tensor | None = None  # [B, T + 1] int64: lyric symbol sung next, -1 for unknown
+    next_beat: Tensor | None = None  # [B, T + 1] int64: frames until the next beat, -1 for unknown
+    tempo: Tensor | None = None  # [B], beats a minute, 0 for unknown
 
     def with_plain_padding(self, eos_id: int) -> "Batch":
         """EOS and zeros beyond each song, as the release pads: the last patch hears its padding."""

@@ -59,6 +59,7 @@ def training_song(item: Item, rules: Rules) -> TrainingSong:
         sections=tuple(sung_sections(item.results, rules)),
         references=arrays["references"][inside],
         reference_starts=tuple(starts[number] for number in inside),
+        beats=tuple(float(beat) for beat in item.results["structure"].get("beats") or ()),
     )
 
 

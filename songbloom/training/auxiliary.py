@@ -1,14 +1,15 @@
-"""Training-only losses that help to read the lyrics and to listen to the reference; nothing of
-them is in the exported model.
+"""Training-only losses that help to read the lyrics, to listen to the reference and to keep time;
+nothing of them is in the exported model.
 
 A causal transformer learns the melody first and the words late: nothing tells it where in the
 lyrics it is. Where the training set knows when each phoneme is sung, `Reader` tells it:
 
 * One head of one AR layer is drawn towards the next lyric symbol (a causal prefix cannot look ahead
   from the current one).
+* Where no symbol is to come it is drawn to the sequence's beginning: the song may end.
 * Linear heads name that symbol from what this head brings, and from the predicting outputs.
-* Another tells from these outputs in how many frames it begins: what lasts how long, and where the
-  beat is, is little of the sketch loss, which a rest's many like tokens make up.
+* Another tells from these outputs in how many frames it begins: what lasts how long is little of
+  the sketch loss, which a rest's many like tokens make up.
 
 Nor does anything tell it to hear the reference: once a song has begun, its own past says as much.
 `Listener` does:
@@ -17,6 +18,10 @@ Nor does anything tell it to hear the reference: once a song has begun, its own 
   from, the DiT's only source of it. Linear heads tell the reference's latents, frame by frame, from
   the values of this head, and their mean from the hidden vectors.
 * A third names the reference's notes where it stands in the prefix, as later layers meet it there.
+
+Nor to keep time: a beat lasts no whole number of frames, and each song's another one. `BeatCounter`
+has linear heads tell the tempo and in how many frames the next beat falls, where the reference
+stands, for the last layers to use, and from the outputs and the hidden vectors.
 
 For the seedling's codebook, whose tokens are a phone and a pitch, the sketch tables are besides
 sums of a phone and a pitch vector, written out as plain tables in the end; and tables start at unit
@@ -47,26 +52,36 @@ SOUND_SCALE = 10.0  # of squares, as mean latents of songs differ by about a thi
 LONGEST_WAIT = 64  # frames till the next symbol that are told apart
 WAIT_SCALE = 0.3  # of the loss of telling them, which no one can wholly
 _TABLES = ("embedding", "head.2")  # of the sketch transformer
-_PREFIXES = ("reader.", "listener.")
+LONGEST_BEAT = 48  # frames till the next beat that are told apart
+SLOWEST, TEMPI, TEMPO_STEP = 40.0, 84, 2 ** (1 / 36)  # beats a minute; how many, each so much more
+TEMPO_BLUR = 1.0  # steps by which one that is told may be off
+_PREFIXES = ("reader.", "listener.", "counter.")
 
 
 class AssistedSongBloom(SongBloom):
-    """SongBloom with the losses of `Reader` and `Listener` in its training pass, each counted as
-    often as its weight says."""
+    """SongBloom with the losses of `Reader`, `Listener` and `BeatCounter` in its training pass,
+    each counted as often as its weight says."""
 
-    def __init__(self, config: ModelConfig, reading: float, listening: float = 0.0) -> None:
+    def __init__(
+        self, config: ModelConfig, reading: float, listening: float = 0.0, counting: float = 0.0
+    ) -> None:
         super().__init__(config)
-        self.weights = reading, listening
+        self.weights = reading, listening, counting
         self.reader = Reader(config) if reading else None  # what is idle is not trained
         self.listener = Listener(config) if listening else None
+        self.counter = BeatCounter(config) if counting else None
         self._seen: dict[str, Tensor] = {}
         self._watch("inputs", self._guided)
+        self._watch("late inputs", self._attention(GUIDED_LAYER + 1))
         self._watch("outputs", self.sketch_lm.head)
 
     @property
     def _guided(self) -> Attention:
-        guided: Any = self.sketch_lm.layers[min(GUIDED_LAYER, self.config.ar_layers - 1)]
-        return guided.attention
+        return self._attention(GUIDED_LAYER)
+
+    def _attention(self, layer: int) -> Attention:
+        block: Any = self.sketch_lm.layers[min(layer, self.config.ar_layers - 1)]
+        return block.attention
 
     def _watch(self, name: str, module: nn.Module) -> None:
         def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -77,7 +92,7 @@ class AssistedSongBloom(SongBloom):
     def losses(self, predictions: Predictions, batch: Batch, draws: FlowDraws) -> Losses:
         """The paper's losses, and `auxiliary`: what this class adds to them."""
         losses = super().losses(predictions, batch, draws)
-        reading, listening = self.weights
+        reading, listening, counting = self.weights
         inputs, outputs = self._seen["inputs"], self._seen["outputs"]
         added = losses.total.new_zeros(())
         if self.reader and batch.next_symbol is not None:
@@ -85,6 +100,9 @@ class AssistedSongBloom(SongBloom):
         if self.listener:
             hidden = predictions.hidden
             added = added + listening * self.listener(self._guided, inputs, hidden, batch)
+        if self.counter and batch.next_beat is not None:
+            late, hidden = self._seen["late inputs"], predictions.hidden
+            added = added + counting * self.counter(late, outputs, hidden, batch)
         return dataclasses.replace(losses, total=losses.total + added, auxiliary=added)
 
 
@@ -118,7 +136,8 @@ class Listener(nn.Module):
             if conditions.reference is not None and len(conditions.reference)
         ]
         looked, values = self._guided_head(attention, inputs, hidden.shape[1])
-        told, notes = self.sound(hidden).float(), self.notes(inputs[:, self._places()]).float()
+        standing = inputs[:, reference_places(self.config)]
+        told, notes = self.sound(hidden).float(), self.notes(standing).float()
         # Every rank's pass reaches all weights, as sharing out gradients wants.
         total = (told.sum() + notes.sum() + values.sum()) * 0
         for row, reference, sketch in heard:
@@ -142,15 +161,59 @@ class Listener(nn.Module):
         bos = inputs.shape[1] - 1 - patches * (size + 1)
         positions = bos + hidden_positions(patches, size).to(inputs.device)
         scores, values = guided_head(self.config, attention, inputs, positions, LISTENING_HEAD)
-        inside = scores[..., self._places()]
+        inside = scores[..., reference_places(self.config)]
         looked = scores.logsumexp(dim=-1) - inside.mean(dim=-1) - math.log(inside.shape[-1])
-        return looked, self.frames(values[:, self._places()].to(inputs.dtype)).float()
+        values = values[:, reference_places(self.config)]
+        return looked, self.frames(values.to(inputs.dtype)).float()
 
-    def _places(self) -> slice:
-        """Where the reference stands in the sequence."""
-        after = self.config.prefix_order == "lyrics-reference"
-        first = self.config.lyric_length if after else 0
-        return slice(first, first + self.config.reference_frames)
+
+class BeatCounter(nn.Module):
+    """When does the beat fall?"""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.heard = nn.Linear(config.dim, LONGEST_BEAT)
+        self.heard_tempo = nn.Linear(config.dim, TEMPI)
+        self.wait = nn.Linear(config.dim, LONGEST_BEAT)
+        self.tempo = nn.Linear(config.dim, TEMPI)
+
+    def forward(self, inputs: Tensor, outputs: Tensor, hidden: Tensor, batch: Batch) -> Tensor:
+        """Sum of four means: cross-entropies of the frames until the next beat and of the tempo, as
+        told by a later layer's inputs `[B, S, D]` where the reference stands, and by the outputs
+        `[B, T + 1, D]` and the hidden vectors `[B, N, D]`."""
+        assert batch.next_beat is not None and batch.tempo is not None
+        size, tempo = self.config.patch_size, batch.tempo
+        told = torch.cat([outputs, hidden], dim=1)
+        beats = torch.cat([batch.next_beat, batch.next_beat[:, size::size]], dim=1)
+        total = _naming_loss(self.wait(told), beats.clamp(max=LONGEST_BEAT - 1))
+        total = total + _tempo_loss(self.tempo(told), tempo)
+        standing = inputs[:, reference_places(self.config)]
+        clips = self._of_clips(batch, standing.shape[1])
+        heard = (clips >= 0).any(dim=1)
+        total = total + _naming_loss(self.heard(standing), clips.clamp(max=LONGEST_BEAT - 1))
+        late = standing[:, standing.shape[1] // 2 :]  # where enough has been heard
+        return total + _tempo_loss(self.heard_tempo(late), tempo * heard)
+
+    def _of_clips(self, batch: Batch, frames: int) -> Tensor:
+        """Frames until the reference's next beat `[B, frames]`, -1 for unknown."""
+        found = torch.full((len(batch.lengths), frames), -1, device=batch.lengths.device)
+        for row, conditions in enumerate(batch.conditions):
+            if conditions.reference_beats is not None:
+                own = conditions.reference_beats[:frames]
+                found[row, : len(own)] = own.to(found.device)
+        return found
+
+
+def _tempo_loss(logits: Tensor, tempo: Tensor) -> Tensor:
+    """Mean cross-entropy of tempi `[B]` at all positions `[B, Q, TEMPI]` of the songs that have
+    one, told a little blurred."""
+    known = tempo > 0
+    steps = torch.log2(tempo.clamp(min=1.0) / SLOWEST) / math.log2(TEMPO_STEP)
+    bins = torch.arange(TEMPI, device=tempo.device)
+    wanted = torch.softmax(-0.5 * ((bins - steps[:, None]) / TEMPO_BLUR) ** 2, dim=1)
+    loss = -(wanted[:, None] * logits.float().log_softmax(dim=-1)).sum(dim=(1, 2))
+    return (loss * known).sum() / (known.sum() * logits.shape[1]).clamp(min=1)
 
 
 class Reader(nn.Module):
@@ -159,28 +222,28 @@ class Reader(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.named = nn.Linear(config.dim, config.lyric_vocab_size)
-        self.brought = nn.Linear(config.head_dim, config.lyric_vocab_size)
+        names = config.lyric_vocab_size + 1  # the last is for nothing
+        self.named = nn.Linear(config.dim, names)
+        self.brought = nn.Linear(config.head_dim, names)
         self.wait = nn.Linear(config.dim, LONGEST_WAIT)
 
     def forward(
         self, attention: Attention, inputs: Tensor, outputs: Tensor, batch: Batch
     ) -> Tensor:
-        """Sum of four means over the predicting positions that have a next symbol: -log of the
-        guided head's attention to it, and cross-entropies of its id from what the head brings and
-        from the outputs `[B, T + 1, D]`, and of the frames until it begins from these. `inputs`
-        `[B, S, D]` are the guided layer's."""
+        """Sum of four means over the predicting positions of which is known what comes next: -log
+        of the guided head's attention to it, and cross-entropies of its id from what the head
+        brings and from the outputs `[B, T + 1, D]`, and of the frames until it begins from these.
+        `inputs` `[B, S, D]` are the guided layer's."""
         assert batch.next_symbol is not None
         following = batch.next_symbol
-        known = following >= 0
         ids = self._ids(batch)
+        known = ids >= 0
         frames = following.shape[1] - 1
-        positions = self._bos(inputs.shape[1], frames) + predicting_positions(
-            frames, self.config.patch_size
-        ).to(inputs.device)
+        bos = self._bos(inputs.shape[1], frames)
+        positions = predicting_positions(frames, self.config.patch_size).to(inputs.device) + bos
         scores, values = guided_head(self.config, attention, inputs, positions, READING_HEAD)
         attended = scores.log_softmax(dim=-1)  # [B, T + 1, S]
-        at = following.clamp(min=0) + self._lyrics_at(inputs.shape[1], following.shape[1] - 1)
+        at = torch.where(following < 0, bos, following + self._lyrics_at(bos))
         looked = -attended.gather(2, at[..., None])[..., 0]
         told = (self.brought(attended.exp() @ values), self.named(outputs))
         waited = _naming_loss(self.wait(outputs), frames_until(following))
@@ -191,23 +254,32 @@ class Reader(nn.Module):
         )
 
     def _ids(self, batch: Batch) -> Tensor:
-        """The next symbol's id at every predicting position `[B, T + 1]`, -1 for none."""
+        """The next symbol's id at every predicting position `[B, T + 1]`, the one for nothing
+        behind the last of a song that has times, -1 where it has none and beyond its end."""
         assert batch.next_symbol is not None
+        at = torch.arange(batch.next_symbol.shape[1], device=batch.next_symbol.device)
+        timed = (batch.next_symbol >= 0).any(dim=1, keepdim=True) & (at <= batch.lengths[:, None])
+        nothing = torch.where(timed, self.named.out_features - 1, -1)
         rows = [
             conditions.lyrics.tokens.to(following.device)[following.clamp(min=0)]
             for conditions, following in zip(batch.conditions, batch.next_symbol, strict=True)
         ]
-        return torch.where(batch.next_symbol >= 0, torch.stack(rows), -1)
+        return torch.where(batch.next_symbol >= 0, torch.stack(rows), nothing)
 
-    def _lyrics_at(self, length: int, frames: int) -> int:
-        """Where the lyrics stand in a sequence `length` long that ends with `frames` frames."""
-        bos = self._bos(length, frames)
+    def _lyrics_at(self, bos: int) -> int:
+        """Where the lyrics stand in a sequence whose BOS stands at `bos`."""
         lyrics_last = self.config.prefix_order != "lyrics-reference"
         return bos - self.config.lyric_length if lyrics_last else 0
 
     def _bos(self, length: int, frames: int) -> int:
         patches = frames // self.config.patch_size
         return length - 1 - patches * (self.config.patch_size + 1)
+
+
+def reference_places(config: ModelConfig) -> slice:
+    """Where the reference stands in the sequence."""
+    first = config.lyric_length if config.prefix_order == "lyrics-reference" else 0
+    return slice(first, first + config.reference_frames)
 
 
 def guided_head(

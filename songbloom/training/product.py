@@ -67,9 +67,10 @@ class Product:
                 "Leave one of them out.",
             )
         excluded = _not_with_reading(job.train)
-        if (job.train.reading or job.train.listening) and excluded:
+        if assistance(job.train) and excluded:
             raise UsageError(
-                f"[train] reading or listening with {excluded[0]}: they look into whole layers",
+                f"[train] reading, listening or counting with {excluded[0]}: they look into whole "
+                "layers",
                 "Leave one of them out.",
             )
 
@@ -123,8 +124,8 @@ class Product:
     def _empty(self) -> SongBloom:
         """The model, with training-only losses where they are asked for."""
         model, train = self.job.model, self.job.train
-        if train.reading or train.listening:
-            return AssistedSongBloom(model, train.reading, train.listening)
+        if assistance(train):
+            return AssistedSongBloom(model, train.reading, train.listening, train.counting)
         return SongBloom(model)
 
     def _add_help(self, model: SongBloom, generator: torch.Generator) -> None:
@@ -237,6 +238,11 @@ def freeze(model: SongBloom, parts: Sequence[str]) -> None:
             parameter.requires_grad_(False)
     if not any(p.requires_grad for p in model.parameters()):
         raise UsageError("--freeze: nothing is left to train", "Name fewer parts.")
+
+
+def assistance(train: TrainConfig) -> bool:
+    """Whether training-only losses are asked for that look into layers."""
+    return bool(train.reading or train.listening or train.counting)
 
 
 def _not_with_reading(train: TrainConfig) -> list[str]:

@@ -92,12 +92,13 @@ def batch_to_device(
     others of its batch. `corruption` is the share of sketch tokens that are misheard."""
     batch, draws = micro_batch.batch, draw_each(micro_batch, config)
     heard = mishear(micro_batch, config, corruption) if corruption else None
+    known = (batch.ends, heard, batch.next_symbol, batch.next_beat, batch.tempo)
     moved = Batch(
         batch.sketch.to(device),
         batch.latents.to(device),
         batch.lengths.to(device),
         batch.conditions,  # the conditioner moves them
-        *(None if x is None else x.to(device) for x in (batch.ends, heard, batch.next_symbol)),
+        *(None if x is None else x.to(device) for x in known),
     )
     drawn = (getattr(draws, field.name) for field in dataclasses.fields(draws))
     return moved, FlowDraws(*(x.to(device) for x in drawn))

@@ -6,7 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,13 +28,16 @@ from songbloom.synth.corpus import load_score, song_language
 from songbloom.synth.render import render
 from songbloom.synth.score import MAX_LINES, Phone, Score, compose
 from songbloom.training.sketch_corpus import song_folders
-from songbloom.units import HOP, SAMPLE_RATE, Frames, Seconds
+from songbloom.units import HOP, SAMPLE_RATE, Frames, Seconds, frames_to_seconds
 
 REFERENCE_FRAMES: Frames = 250  # ten seconds
 Sound = Literal["tokens", "none", "sung"]
 # Of the lines of scores without sound. The more a rest may last, the less it tells; and where the
 # words just sung stand twice in the lyrics, the model must know more than these to find its place.
 PAUSES, ECHOES = 0.15, 0.3
+# Scores in the style of a song are this often in another tempo, up to this much faster or slower:
+# of few songs, each in its own, a model would learn the tempo by heart.
+RETIMED, RETIMED_BY = 0.7, 1.25
 SCORE_BYTES = 140_000  # of a score: the room of its latents, all zeros
 
 
@@ -94,25 +97,66 @@ def write_like(
 
     Each shares all that `compose` takes from `like`, has a clip of that song for its one reference,
     and its latents, over and over, for a past: to the transformer they tell how a song sounds and
-    nothing of what is sung, so that it does not read from them. They are not to be painted. The
-    clip starts where the score ends, for no part of the score is heard in it. Latents are by the
-    VAE of the model folder `codecs`.
+    nothing of what is sung, nor where the beat is, so that it does not learn these from them. They
+    are not to be painted. Song, clip and past are often played faster or slower. The clip starts
+    where the score ends, for no part of the score is heard in it. Latents are by the VAE of the
+    model folder `codecs`.
     """
     folders, model = song_folders(corpus), load_model(codecs, device=torch.device("cpu"))
     sung = functools.cache(lambda number: _sung(folders[number], model))
     writer = ShardWriter(folder, _header(codecs, 64, frontend))
     for index in range(songs):
-        turn, number = divmod(index, len(folders))
-        like, latents, clips = sung(number)
-        lines = drawn_lines(seed, index)
-        score = compose(seed, index, num_lines=lines, like=like, pauses=PAUSES, echoes=ECHOES)
-        sketch, clip = score_to_tokens(score), clips[turn % len(clips)][None]
-        past = np.resize(latents, (len(sketch), latents.shape[1]))
-        song = training_song(score, sketch, past, clip, frontend)
-        starts = (len(sketch),)
-        writer.add(dataclasses.replace(song, id=f"like-{song.id}", reference_starts=starts))
+        sample = sung(index % len(folders))
+        writer.add(_alike(sample, seed, index, frontend))
         on_progress(index + 1)
     return writer.finish()
+
+
+class _Sung(NamedTuple):
+    """A song of a corpus: its score, latents of its mix and of this in mono, each `[T, C]`."""
+
+    score: Score
+    latents: np.ndarray
+    mono: np.ndarray
+
+
+def _alike(sung: _Sung, seed: int, index: int, frontend: str) -> TrainingSong:
+    """A score like a song, with a past and a clip of it: see `write_like`."""
+    rng = random.Random(f"alike {seed} {index}")
+    faster = RETIMED_BY ** rng.uniform(-1, 1) if rng.random() < RETIMED else 1.0
+    faster = min(faster, len(sung.mono) / REFERENCE_FRAMES)  # a short song has no more to play
+    like = dataclasses.replace(sung.score, tempo=sung.score.tempo * faster)
+    lines = drawn_lines(seed, index)
+    score = compose(seed, index, num_lines=lines, like=like, pauses=PAUSES, echoes=ECHOES)
+    sketch = score_to_tokens(score)
+    latents, mono = (retimed(x, faster) for x in (sung.latents, sung.mono))
+    rolled = np.roll(latents, rng.randrange(len(latents)), axis=0)
+    past = np.resize(rolled, (len(sketch), latents.shape[1]))
+    begin = rng.randint(0, max(0, len(mono) - REFERENCE_FRAMES))
+    clip = mono[begin : begin + REFERENCE_FRAMES]
+    song = training_song(score, sketch, past, clip[None], frontend)
+    shift = frames_to_seconds(len(sketch) - begin)
+    heard = [beat.time / faster + shift for beat in sung.score.beats]
+    own = [beat.time for beat in score.beats]
+    return dataclasses.replace(
+        song,
+        id=f"like-{song.id}",
+        reference_starts=(len(sketch),),
+        beats=(*own, *(at for at in heard if at >= frames_to_seconds(len(sketch)))),
+    )
+
+
+def retimed(latents: np.ndarray, faster: float) -> np.ndarray:
+    """Latents `[T, C]` of a sound as it is, about, played `faster` (1: as it is), between frames by
+    straight lines: `[T / faster, C]` in the same dtype."""
+    if faster == 1:
+        return latents
+    centres = (np.arange(round(len(latents) / faster)) + 0.5) * faster
+    at = np.clip(centres - 0.5, 0, len(latents) - 1)
+    before = np.minimum(at.astype(int), len(latents) - 2)
+    share = (at - before)[:, None]
+    mixed = (1 - share) * latents[before] + share * latents[before + 1]
+    return mixed.astype(latents.dtype)
 
 
 def drawn_lines(seed: int, index: int) -> int:
@@ -121,10 +165,10 @@ def drawn_lines(seed: int, index: int) -> int:
     return random.Random(f"lines {seed} {index}").randint(2, MAX_LINES)
 
 
-def _sung(folder: Path, model: Model) -> tuple[Score, np.ndarray, np.ndarray]:
-    """A song of a corpus: its score, latents `[T, C]` and clips `[K, R, C]`."""
-    score, mix = load_score(folder), audio.load(folder / "audio.flac", SAMPLE_RATE)
-    return score, *_encode_mix(audio.to_stereo(mix), len(score_to_tokens(score)), model)
+def _sung(folder: Path, model: Model) -> _Sung:
+    mix = audio.to_stereo(audio.load(folder / "audio.flac", SAMPLE_RATE))
+    mono = audio.to_stereo(audio.to_mono(mix))
+    return _Sung(load_score(folder), _encode(mix, model), _encode(mono, model))
 
 
 def training_song(
@@ -148,6 +192,7 @@ def training_song(
         sections=tuple(sung_sections(score, frontend)),
         references=clips,
         reference_starts=starts[: len(clips)],
+        beats=tuple(beat.time for beat in score.beats),
     )
 
 

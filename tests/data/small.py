@@ -38,7 +38,8 @@ def rounded(song: TrainingSong) -> TrainingSong:
         return span(what, begins=tuple(round(at, 3) for at in what.begins))
 
     sections = tuple(span(s, lines=tuple(map(line, s.lines))) for s in song.sections)
-    return dataclasses.replace(song, sections=sections)
+    beats = tuple(round(at, 3) for at in song.beats)
+    return dataclasses.replace(song, sections=sections, beats=beats)
 
 
 def write_small_dataset(folder: Path, songs: int = 3, num_lines: int = 1, seed: int = 0) -> Path:

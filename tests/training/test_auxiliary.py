@@ -19,7 +19,13 @@ from training.runs import (
     weights,
 )
 
-from songbloom.data.dataset import NOTHING_NEXT, Dataset, crop_lyrics, next_symbols
+from songbloom.data.dataset import (
+    NOTHING_NEXT,
+    Dataset,
+    crop_lyrics,
+    frames_to_beats,
+    next_symbols,
+)
 from songbloom.data.loader import Loader, collate
 from songbloom.data.shards import open_shards
 from songbloom.lyrics.vocabulary import V1_VOCABULARY
@@ -32,6 +38,8 @@ from songbloom.stages.assemble import _begins
 from songbloom.synth.score import compose
 from songbloom.training.auxiliary import (
     LONGEST_WAIT,
+    SLOWEST,
+    TEMPO_STEP,
     AssistedSongBloom,
     Factored,
     factor_tables,
@@ -133,6 +141,29 @@ def test_frames_until_the_next_symbol() -> None:
     assert frames_until(far)[0, :3].tolist() == [LONGEST_WAIT - 1] * 3
 
 
+def test_frames_until_the_next_beat() -> None:
+    """Counted from any frame to the one in which a beat falls; nobody knows what follows the
+    last."""
+    assert frames_to_beats((0.0, 0.2, 0.42), 0, 13).tolist() == (
+        [0, 4, 3, 2, 1, 0, 4, 3, 2, 1, 0, NOTHING_NEXT, NOTHING_NEXT]
+    )
+    assert frames_to_beats((0.0, 0.2, 0.42), 4, 3).tolist() == [1, 0, 4]
+    assert frames_to_beats((), 0, 2).tolist() == [NOTHING_NEXT] * 2
+
+
+def test_samples_know_their_beats(clips: Dataset) -> None:
+    """A score's song has its tempo, and its clip the beats that it has in the song."""
+    sample, score = clips.sample(0, epoch=0, seed=0), compose(0, 0, num_lines=2)
+    assert sample.tempo == pytest.approx(score.tempo, abs=0.2)
+    beats = sample.conditions.reference_beats
+    assert beats is not None and sample.conditions.reference is not None
+    assert len(beats) == len(sample.conditions.reference)
+    period = 60 / score.tempo * 25
+    for waits in (beats, sample.next_beat):
+        steps = np.flatnonzero(waits.numpy() == 0)
+        assert np.diff(steps) == pytest.approx(np.full(len(steps) - 1, period), abs=1)
+
+
 def test_dropped_lyrics_are_not_looked_at(scores: Dataset) -> None:
     """A sample without conditions has nothing to read."""
     forgetful = replace(MODEL, objective=replace(MODEL.objective, condition_dropout=1.0))
@@ -181,6 +212,21 @@ def test_reading_is_learnt(scores: Dataset) -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
+def test_where_nothing_is_to_come_the_beginning_is_looked_at(scores: Dataset) -> None:
+    """Behind the last symbol the song may end, and the guided head is to know it: the loss falls
+    when it looks at the first vector of the sequence there, and not for looking there before."""
+    batch, _ = batch_to_device(
+        collate([scores.sample(0, epoch=0, seed=0)], 16), MODEL, torch.device("cpu")
+    )
+    reader = _model().reader
+    assert reader is not None and batch.next_symbol is not None
+    ids = reader._ids(batch)[0]
+    length, nothing = int(batch.lengths[0]), MODEL.lyric_vocab_size
+    ended = (batch.next_symbol[0] < 0)[: length + 1]
+    assert ended.any() and (ids[: length + 1][ended] == nothing).all()
+    assert (ids[: length + 1][~ended] < nothing).all() and (ids[length + 1 :] == -1).all()
+
+
 def test_listening_is_learnt(clips: Dataset) -> None:
     """Some steps on two songs teach the hidden vectors what the reference sounds like and its place
     in the prefix which notes it plays: less than any constant answer would cost."""
@@ -195,6 +241,31 @@ def test_listening_is_learnt(clips: Dataset) -> None:
     told = model.listener.sound(model.predict(batch, draws).hidden).mean(dim=1)
     distances = torch.cdist(told, means)
     assert distances.argmin(dim=1).tolist() == [0, 1], "each song tells its own reference"
+
+
+def test_counting_is_learnt(clips: Dataset) -> None:
+    """Some steps on two songs teach outputs and reference to tell the beat and each its tempo."""
+    torch.manual_seed(0)
+    model = _counting(clips)
+    batch, draws = _pair(clips)
+    losses = _losses(model, batch, draws, steps=60)
+    assert losses[-1] < 0.6 * losses[0]
+    assert model.counter is not None and batch.tempo is not None
+    told = model.counter.tempo(model.predict(batch, draws).hidden).mean(dim=1).argmax(dim=1)
+    assert SLOWEST * TEMPO_STEP ** told.double() == pytest.approx(batch.tempo.double(), rel=0.06)
+
+
+def test_without_beats_nothing_is_counted(clips: Dataset) -> None:
+    """Songs of which nobody knows the beat add nothing."""
+    batch, draws = _pair(clips)
+    assert batch.next_beat is not None and batch.tempo is not None
+    strange = replace(
+        batch,
+        next_beat=torch.full_like(batch.next_beat, NOTHING_NEXT),
+        tempo=torch.zeros_like(batch.tempo),
+        conditions=[replace(c, reference_beats=None) for c in batch.conditions],
+    )
+    assert _counting(clips)(strange, draws).auxiliary == 0
 
 
 def test_listening_hears_the_reference_alone(clips: Dataset) -> None:
@@ -222,7 +293,14 @@ def _losses(model: AssistedSongBloom, batch: Batch, draws: FlowDraws, steps: int
 
 
 def _listening(clips: Dataset) -> AssistedSongBloom:
-    model = AssistedSongBloom(clips.config, reading=0.0, listening=1.0)
+    return _drawn(AssistedSongBloom(clips.config, reading=0.0, listening=1.0))
+
+
+def _counting(clips: Dataset) -> AssistedSongBloom:
+    return _drawn(AssistedSongBloom(clips.config, reading=0.0, counting=1.0))
+
+
+def _drawn(model: AssistedSongBloom) -> AssistedSongBloom:
     model.init_weights(torch.Generator().manual_seed(0))
     init_auxiliary(model, torch.Generator().manual_seed(1))
     return model
@@ -254,7 +332,7 @@ def test_a_share_of_tokens_is_misheard_the_same_each_time(scores: Dataset) -> No
     assert torch.equal(heard, mishear(micro_batch, MODEL, 0.2))
 
 
-@pytest.mark.parametrize("help", ["reading", "listening"])
+@pytest.mark.parametrize("help", ["reading", "listening", "counting"])
 def test_a_run_with_help_stops_and_goes_on(bench: Bench, help: str, tmp_path: Path) -> None:
     """A paused run ends in the bytes of a whole one, and exports a plain model."""
     (tmp_path / "help.toml").write_text(f"{bench.config.read_text()}{help} = 0.3\n")

@@ -4,22 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from songbloom.data.dataset import Dataset
 from songbloom.data.shards import open_shards, verify
 from songbloom.hub import EMBEDDED_FOLDER
-from songbloom.model.checkpoint import load_model, read_info
+from songbloom.model.checkpoint import read_info
 from songbloom.model.config import preset
 from songbloom.model.sketch_symbols import score_to_tokens
 from songbloom.synth.corpus import load_score, make_corpus, song_folder
 from songbloom.synth.score import compose
 from songbloom.training.synthetic import (
-    ECHOES,
-    PAUSES,
+    RETIMED_BY,
     clip_starts,
     drawn_lines,
-    encode_song,
+    retimed,
     token_latents,
     write_dataset,
     write_like,
@@ -79,10 +77,23 @@ def test_songs_are_sung_for_a_models_own_codecs(tmp_path: Path) -> None:
     assert 0.5 < np.corrcoef(clip.astype(np.float64).ravel(), window.ravel())[0, 1] < 1
 
 
+def test_retimed_latents_sound_at_the_scaled_times() -> None:
+    """What a frame's centre has at a time, the retimed one has at that time by `faster`."""
+    at = (np.arange(400) + 0.5) / 25
+    for faster in (0.8, 1.0, 1.1, 1.25):
+        ramp = np.stack([at, 7 - at], axis=1)
+        found = retimed(ramp, faster)
+        assert len(found) == round(400 / faster)
+        centres = (np.arange(len(found)) + 0.5) / 25 * faster
+        inside = (centres >= at[0]) & (centres <= at[-1])
+        assert found[inside, 0] == pytest.approx(centres[inside])
+        assert found.sum(axis=1) == pytest.approx(np.full(len(found), 7.0))
+
+
 @pytest.mark.skipif(not SEEDLING.is_dir(), reason="the embedded model is not installed")
 def test_songs_like_others_have_their_style_and_their_clips(tmp_path: Path) -> None:
-    """Each song in turn lends a score its voice, key and tempo, one clip after the other, and its
-    sound from the beginning, as often as it takes."""
+    """Each song in turn lends a score its voice, a clip, and its sound for a past, over and over;
+    song and clip are in one tempo, often another one than the song's own."""
     pytest.importorskip("pyworld")
     pytest.importorskip("espeakng_loader")
     corpus = tmp_path / "corpus"
@@ -92,23 +103,32 @@ def test_songs_like_others_have_their_style_and_their_clips(tmp_path: Path) -> N
     write_like(tmp_path / "d", corpus, songs=8, seed=1, codecs=SEEDLING)
     assert verify(tmp_path / "d") == []
     shards = open_shards(tmp_path / "d")
-    sound = [encode_song(like, load_model(SEEDLING, device=torch.device("cpu"))) for like in likes]
+    faster = []
     for number in range(8):
         song, like = shards.read(number), likes[number % 2]
-        lines = drawn_lines(1, number)
-        score = compose(1, number, num_lines=lines, like=like, pauses=PAUSES, echoes=ECHOES)
-        assert np.array_equal(song.sketch, score_to_tokens(score))
+        assert song.artist == like.voice
         assert song.reference_starts == (song.num_frames,)
-        latents, clips = (x.astype(np.float32) for x in sound[number % 2])
-        clip = clips[number // 2 % len(clips)]
-        assert np.corrcoef(song.references[0].ravel(), clip.ravel())[0, 1] > 0.99
+        own, heard = (
+            np.diff([b for b in song.beats if (b < song.num_frames / 25) == mine])
+            for mine in (True, False)
+        )
+        assert own == pytest.approx(np.full(len(own), own[0]), abs=0.002)
+        assert heard == pytest.approx(np.full(len(heard), own[0]), abs=0.002)
+        faster.append(60 / own[0] / like.tempo)
+        period = round(like.duration * 25 / faster[-1])
         past = song.latents.astype(np.float32)
-        length = min(len(latents), len(past))
-        assert np.corrcoef(past[:length].ravel(), latents[:length].ravel())[0, 1] > 0.99
-        again = past[len(latents) :][: len(latents)]
-        assert np.array_equal(again, past[: len(again)])
+        if len(past) > period + 100:
+            assert max(_likeness(past, period + more) for more in (-1, 0, 1)) > 0.99
+    assert all(1 / RETIMED_BY < 1.01 * ratio < 1.02 * RETIMED_BY for ratio in faster)
+    assert 1 <= sum(abs(ratio - 1) < 0.005 for ratio in faster) < 6
     sample = Dataset(shards, preset("seedling"), reference="same", dropout=False).sample(
         0, epoch=0, seed=0
     )
     assert len(sample.sketch) == shards.read(0).num_frames  # its clip takes no room
     assert sample.conditions.reference is not None and sample.conditions.reference_sketch is None
+
+
+def _likeness(past: np.ndarray, lag: int) -> float:
+    """How alike a past `[T, C]` and itself `lag` frames later are: a mix may end a frame later than
+    its score says."""
+    return float(np.corrcoef(past[lag:].ravel(), past[:-lag].ravel())[0, 1])
