@@ -55,7 +55,7 @@ _TABLES = ("embedding", "head.2")  # of the sketch transformer
 LONGEST_BEAT = 48  # frames till the next beat that are told apart
 SLOWEST, TEMPI, TEMPO_STEP = 40.0, 84, 2 ** (1 / 36)  # beats a minute; how many, each so much more
 TEMPO_BLUR = 1.0  # steps by which one that is told may be off
-_PREFIXES = ("reader.", "listener.", "counter.")
+HELPERS = ("reader.", "listener.", "counter.")  # how the names of what only training has begin
 
 
 class AssistedSongBloom(SongBloom):
@@ -353,7 +353,7 @@ def _factors(phones: Tensor, pitches: Tensor, rows: int) -> Tensor:
 
 def init_auxiliary(model: AssistedSongBloom, generator: torch.Generator) -> None:
     """Draw the training-only heads."""
-    heads = [(name, p) for name, p in model.named_parameters() if name.startswith(_PREFIXES)]
+    heads = [(name, p) for name, p in model.named_parameters() if name.startswith(HELPERS)]
     for name, parameter in heads:
         nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(
             parameter, std=model.config.init_std, generator=generator
@@ -394,7 +394,7 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     plain = {
         name: tensor
         for name, tensor in weights.items()
-        if "parametrizations" not in name and not name.startswith(_PREFIXES)
+        if "parametrizations" not in name and not name.startswith(HELPERS)
     }
     for table in _TABLES:
         inside = f"sketch_lm.{table}.parametrizations.weight"

@@ -19,13 +19,13 @@ from songbloom.model.checkpoint import (
 )
 from songbloom.model.config import ModelConfig
 from songbloom.model.songbloom import SongBloom
+from songbloom.training.auxiliary import HELPERS
 
 # What may differ from the folder's config: how the new model is trained and sampled; and how much
 # room the conditions have, which moves positions but changes no weight's meaning.
 _FREE = ("objective", "sampling", "init_std")
 _ROOM = ("lyric_length", "reference_frames")
 _SKETCH_TABLES = ("sketch_lm.embedding.", "sketch_lm.head.")
-_OURS = ("reader.", "listener.")  # what only training has
 _RESET = "--reset-sketch draws its sketch embedding and head anew."
 
 
@@ -57,7 +57,9 @@ def init_from(
     drawn = _SKETCH_TABLES if reset_sketch else ()
     tensors = load_tensors(folder / WEIGHTS)
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(drawn)}
-    own = {n: t.shape for n, t in model.state_dict().items() if not n.startswith((*drawn, *_OURS))}
+    own = {
+        n: t.shape for n, t in model.state_dict().items() if not n.startswith((*drawn, *HELPERS))
+    }
     check_keys(own, kept, str(folder))
     model.load_state_dict(kept, strict=False)
     model.init_weights(generator, only=drawn)

@@ -26,7 +26,7 @@ from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.stages import encode_latents
 from songbloom.synth.corpus import load_score, song_language
 from songbloom.synth.render import render
-from songbloom.synth.score import MAX_LINES, Phone, Score, compose
+from songbloom.synth.score import MAX_LINES, Beat, Phone, Score, compose
 from songbloom.training.sketch_corpus import song_folders
 from songbloom.units import HOP, SAMPLE_RATE, Frames, Seconds, frames_to_seconds
 
@@ -106,8 +106,7 @@ def write_like(
     sung = functools.cache(lambda number: _sung(folders[number], model))
     writer = ShardWriter(folder, _header(codecs, 64, frontend))
     for index in range(songs):
-        sample = sung(index % len(folders))
-        writer.add(_alike(sample, seed, index, frontend))
+        writer.add(_alike(sung(index % len(folders)), seed, index, frontend))
         on_progress(index + 1)
     return writer.finish()
 
@@ -119,30 +118,34 @@ class _Sung(NamedTuple):
     latents: np.ndarray
     mono: np.ndarray
 
+    def played(self, faster: float) -> "_Sung":
+        """The song so much faster; of its score only tempo and beats are."""
+        beats = tuple(Beat(beat.time / faster, beat.position) for beat in self.score.beats)
+        score = dataclasses.replace(self.score, tempo=self.score.tempo * faster, beats=beats)
+        return _Sung(score, retimed(self.latents, faster), retimed(self.mono, faster))
+
 
 def _alike(sung: _Sung, seed: int, index: int, frontend: str) -> TrainingSong:
     """A score like a song, with a past and a clip of it: see `write_like`."""
     rng = random.Random(f"alike {seed} {index}")
     faster = RETIMED_BY ** rng.uniform(-1, 1) if rng.random() < RETIMED else 1.0
-    faster = min(faster, len(sung.mono) / REFERENCE_FRAMES)  # a short song has no more to play
-    like = dataclasses.replace(sung.score, tempo=sung.score.tempo * faster)
+    # A short song has no more to play.
+    like, latents, mono = sung.played(min(faster, len(sung.mono) / REFERENCE_FRAMES))
     lines = drawn_lines(seed, index)
     score = compose(seed, index, num_lines=lines, like=like, pauses=PAUSES, echoes=ECHOES)
     sketch = score_to_tokens(score)
-    latents, mono = (retimed(x, faster) for x in (sung.latents, sung.mono))
     rolled = np.roll(latents, rng.randrange(len(latents)), axis=0)
     past = np.resize(rolled, (len(sketch), latents.shape[1]))
     begin = rng.randint(0, max(0, len(mono) - REFERENCE_FRAMES))
     clip = mono[begin : begin + REFERENCE_FRAMES]
     song = training_song(score, sketch, past, clip[None], frontend)
-    shift = frames_to_seconds(len(sketch) - begin)
-    heard = [beat.time / faster + shift for beat in sung.score.beats]
-    own = [beat.time for beat in score.beats]
+    end, start = frames_to_seconds(len(sketch)), frames_to_seconds(begin)
+    heard = (end + beat.time - start for beat in like.beats if beat.time >= start)
     return dataclasses.replace(
         song,
         id=f"like-{song.id}",
         reference_starts=(len(sketch),),
-        beats=(*own, *(at for at in heard if at >= frames_to_seconds(len(sketch)))),
+        beats=(*song.beats, *heard),
     )
 
 
@@ -246,13 +249,9 @@ def token_latents(sketch: np.ndarray, latent_dim: int, *, seed: int) -> np.ndarr
 
 def encode_song(score: Score, model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Sing a score: latents of the mix `[T, C]`, and of its mono reference clips `[K, R, C]`."""
-    return _encode_mix(render(score).mix, len(score_to_tokens(score)), model)
-
-
-def _encode_mix(mix: np.ndarray, frames: Frames, model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """A mix `[2, S]` whose sketch has `frames` frames, as `encode_song` gives it."""
+    mix = render(score).mix
     latents = _encode(mix, model)
-    starts, length = clip_starts(min(len(latents), frames))
+    starts, length = clip_starts(min(len(latents), len(score_to_tokens(score))))
     mono = audio.to_stereo(audio.to_mono(mix))
     clips = [_encode(mono[:, s * HOP : (s + length) * HOP], model)[:length] for s in starts]
     return latents, np.stack(clips)
