@@ -387,7 +387,7 @@ def test_the_presets_of_the_embedded_models_lessons_are_one_model() -> None:
     for lesson, others in (
         ("read", {"reference_frames", "objective", "sampling"}),
         ("follow", {"objective"}),
-        ("paint", set()),
+        ("paint", {"objective"}),
     ):
         values = preset(f"seedling_{lesson}").to_dict()
         assert {key for key in sing if values[key] != sing[key]} == others
