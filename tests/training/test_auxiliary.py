@@ -212,9 +212,8 @@ def test_reading_is_learnt(scores: Dataset) -> None:
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_where_nothing_is_to_come_the_beginning_is_looked_at(scores: Dataset) -> None:
-    """Behind the last symbol the song may end, and the guided head is to know it: the loss falls
-    when it looks at the first vector of the sequence there, and not for looking there before."""
+def test_behind_the_last_symbol_nothing_is_named(scores: Dataset) -> None:
+    """There the song may end, so this too has a name, up to the song's end and not beyond."""
     batch, _ = batch_to_device(
         collate([scores.sample(0, epoch=0, seed=0)], 16), MODEL, torch.device("cpu")
     )
