@@ -3,7 +3,7 @@
     pip install 'songbloom[eval,prepare,synth]'
     pip install --no-deps resemblyzer webrtcvad-wheels    # for the voice's style
     python benchmarks/seedling.py [--songs N] [--mandarin N] [--model MODEL] [--cache DIR]
-                                  [--only chain,tune,style,form,codec,speed] [--json]
+                                  [--only chain,tune,rhythm,style,form,codec,speed] [--json]
 
 Songs of 4 to 8 lines, with words partly and a voice wholly unseen, each sung after ten seconds of
 another held-out song. Each is measured at every step from the synthesiser to the model:
@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from seedling_tables import chain, codec, form, songs, speed, style, tune
+from seedling_tables import chain, codec, form, rhythm, songs, speed, style, tune
 
 from songbloom import hub
 from songbloom.model.checkpoint import Model, load_model
 from songbloom.model.sketch_codec import SketchCodec
 from songbloom.stages.stage import digest
 
-TABLES = ("chain", "tune", "style", "form", "codec", "speed")
+TABLES = ("chain", "tune", "rhythm", "style", "form", "codec", "speed")
 TIMED = 3  # songs
 
 
@@ -49,6 +49,7 @@ def measure(arguments: argparse.Namespace, cache: Path) -> Iterator[tuple[str, A
     tables = {
         "chain": lambda: chain.table(english, _made(model, mandarin, "zh", cache), sketch),
         "tune": lambda: tune.table(english),
+        "rhythm": lambda: rhythm.table(english),
         "style": lambda: style.table(english),
         "form": lambda: form.table(english, model),
         "codec": lambda: codec.table(english, model, sketch),

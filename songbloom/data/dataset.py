@@ -154,6 +154,7 @@ class Dataset:
                 clip, crop = self._reference(song, number, crop, rng)
             conditions, begins = self._conditions(song, crop, clip)
         start, end = crop
+        beats = [at for at in song.beats if at < frames_to_seconds(song.num_frames)]  # no clip's
         return Sample(
             key=song.id,
             start=start,
@@ -162,8 +163,8 @@ class Dataset:
             conditions=conditions,
             ends=end == song.num_frames,
             next_symbol=next_symbols(begins, end - start),
-            next_beat=frames_to_beats(song.beats, start, end - start + 1),
-            tempo=60 / float(np.median(np.diff(song.beats))) if len(song.beats) > 1 else 0.0,
+            next_beat=frames_to_beats(beats, start, end - start + 1),
+            tempo=60 / float(np.median(np.diff(beats))) if len(beats) > 1 else 0.0,
             seed=own_seed,
         )
 

@@ -4,10 +4,11 @@ nothing of them is in the exported model.
 A causal transformer learns the melody first and the words late: nothing tells it where in the
 lyrics it is. Where the training set knows when each phoneme is sung, `Reader` tells it:
 
-* One head of one AR layer is drawn towards the next lyric symbol (a causal prefix cannot look ahead
-  from the current one).
-* Where no symbol is to come it is drawn to the sequence's beginning: the song may end.
-* Linear heads name that symbol from what this head brings, and from the predicting outputs.
+* One head in each of two AR layers is drawn towards the next lyric symbol (a causal prefix cannot
+  look ahead from the current one). The first finds it by what has been sung; the second, too, by
+  what the first has found so far, which is all there is to hold on to in a long rest.
+* Where no symbol is to come they are drawn to the sequence's beginning: the song may end.
+* Linear heads name that symbol from what these heads bring, and from the predicting outputs.
 * Another tells from these outputs in how many frames it begins: what lasts how long is little of
   the sketch loss, which a rest's many like tokens make up.
 
@@ -31,7 +32,7 @@ where to look but not what is there.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ from songbloom.model.layers import Attention, apply_rope, rope_table
 from songbloom.model.sketch_symbols import NUM_CODES, NUM_PHONES, NUM_PITCHES, split_code
 from songbloom.model.songbloom import Batch, FlowDraws, Losses, Predictions, SongBloom
 
-GUIDED_LAYER = 1
+GUIDED_LAYER, READ_LAYERS = 1, 2  # the first of them, and how many from there on are read with
 READING_HEAD, LISTENING_HEAD = 0, -1
 SOUND_SCALE = 10.0  # of squares, as mean latents of songs differ by about a third
 LONGEST_WAIT = 64  # frames till the next symbol that are told apart
@@ -95,14 +96,15 @@ class AssistedSongBloom(SongBloom):
         reading, listening, counting = self.weights
         inputs, outputs = self._seen["inputs"], self._seen["outputs"]
         added = losses.total.new_zeros(())
+        late = self._seen["late inputs"]
         if self.reader and batch.next_symbol is not None:
-            added = added + reading * self.reader(self._guided, inputs, outputs, batch)
+            read = ((self._guided, inputs), (self._attention(GUIDED_LAYER + 1), late))
+            added = added + reading * self.reader(read, outputs, batch)
         if self.listener:
             hidden = predictions.hidden
             added = added + listening * self.listener(self._guided, inputs, hidden, batch)
         if self.counter and batch.next_beat is not None:
-            late, hidden = self._seen["late inputs"], predictions.hidden
-            added = added + counting * self.counter(late, outputs, hidden, batch)
+            added = added + counting * self.counter(late, outputs, predictions.hidden, batch)
         return dataclasses.replace(losses, total=losses.total + added, auxiliary=added)
 
 
@@ -224,34 +226,37 @@ class Reader(nn.Module):
         self.config = config
         names = config.lyric_vocab_size + 1  # the last is for nothing
         self.named = nn.Linear(config.dim, names)
-        self.brought = nn.Linear(config.head_dim, names)
+        self.brought = nn.ModuleList(nn.Linear(config.head_dim, names) for _ in range(READ_LAYERS))
         self.wait = nn.Linear(config.dim, LONGEST_WAIT)
 
     def forward(
-        self, attention: Attention, inputs: Tensor, outputs: Tensor, batch: Batch
+        self, layers: Sequence[tuple[Attention, Tensor]], outputs: Tensor, batch: Batch
     ) -> Tensor:
-        """Sum of four means over the predicting positions of which is known what comes next: -log
-        of the guided head's attention to it, and cross-entropies of its id from what the head
-        brings and from the outputs `[B, T + 1, D]`, and of the frames until it begins from these.
-        `inputs` `[B, S, D]` are the guided layer's."""
+        """Sum of means over the predicting positions of which is known what comes next: of each
+        layer, which has inputs `[B, S, D]`, -log of the guided head's attention to it and the
+        cross-entropy of its id from what this head brings; and cross-entropies of its id and of the
+        frames until it begins from the outputs `[B, T + 1, D]`."""
         assert batch.next_symbol is not None
-        following = batch.next_symbol
-        ids = self._ids(batch)
-        known = ids >= 0
+        ids, waits = self._ids(batch), frames_until(batch.next_symbol)
+        total = _naming_loss(self.named(outputs), ids)
+        total = total + WAIT_SCALE * _naming_loss(self.wait(outputs), waits)
+        for brought, (attention, inputs) in zip(self.brought, layers, strict=True):
+            looked, values = self._looked(attention, inputs, batch.next_symbol)
+            total = total + (looked * (ids >= 0)).sum() / (ids >= 0).sum().clamp(min=1)
+            total = total + _naming_loss(brought(values), ids)
+        return total
+
+    def _looked(
+        self, attention: Attention, inputs: Tensor, following: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """-log of the guided head's attention to what follows `[B, T + 1]`, and what it brings."""
         frames = following.shape[1] - 1
         bos = self._bos(inputs.shape[1], frames)
         positions = predicting_positions(frames, self.config.patch_size).to(inputs.device) + bos
         scores, values = guided_head(self.config, attention, inputs, positions, READING_HEAD)
         attended = scores.log_softmax(dim=-1)  # [B, T + 1, S]
         at = torch.where(following < 0, bos, following + self._lyrics_at(bos))
-        looked = -attended.gather(2, at[..., None])[..., 0]
-        told = (self.brought(attended.exp() @ values), self.named(outputs))
-        waited = _naming_loss(self.wait(outputs), frames_until(following))
-        return (
-            (looked * known).sum() / known.sum().clamp(min=1)
-            + sum(_naming_loss(logits, ids) for logits in told)
-            + WAIT_SCALE * waited
-        )
+        return -attended.gather(2, at[..., None])[..., 0], attended.exp() @ values
 
     def _ids(self, batch: Batch) -> Tensor:
         """The next symbol's id at every predicting position `[B, T + 1]`, the one for nothing

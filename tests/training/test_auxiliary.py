@@ -36,6 +36,7 @@ from songbloom.model.sketch_symbols import NUM_CODES, score_to_tokens
 from songbloom.model.songbloom import Batch, FlowDraws, SongBloom
 from songbloom.stages.assemble import _begins
 from songbloom.synth.score import compose
+from songbloom.training import auxiliary
 from songbloom.training.auxiliary import (
     LONGEST_WAIT,
     SLOWEST,
@@ -210,6 +211,30 @@ def test_reading_is_learnt(scores: Dataset) -> None:
     batch, draws = batch_to_device(collate(samples, MODEL.patch_size), MODEL, torch.device("cpu"))
     losses = _losses(model, batch, draws, steps=25)
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_heads_are_drawn_to_the_next_symbol_and_then_to_the_beginning(
+    scores: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention that lies on the symbol sung next, and on BOS where none is, costs nothing; one
+    place further on it costs what such attention weighs."""
+    batch, draws = batch_to_device(
+        collate([scores.sample(0, epoch=0, seed=0)], 16), MODEL, torch.device("cpu")
+    )
+    model = _model()
+    model.predict(batch, draws)
+    assert model.reader is not None and batch.next_symbol is not None
+    following, inputs = batch.next_symbol[0], model._seen["inputs"]
+    bos = MODEL.reference_frames + MODEL.lyric_length
+    wanted = torch.where(following < 0, bos, MODEL.reference_frames + following)
+    assert (wanted == bos).any() and (wanted != bos).any()
+    for off, cost in ((0, 0.0), (1, 30.0)):
+        scored = torch.full((1, len(wanted), inputs.shape[1]), -30.0)
+        scored[0, torch.arange(len(wanted)), wanted + off] = 0.0
+        heard = scored, torch.zeros(1, inputs.shape[1], MODEL.head_dim)
+        monkeypatch.setattr(auxiliary, "guided_head", lambda *_, heard=heard: heard)
+        looked, _ = model.reader._looked(model._guided, inputs, batch.next_symbol)
+        assert looked.detach().numpy() == pytest.approx(cost, abs=1e-3)
 
 
 def test_behind_the_last_symbol_nothing_is_named(scores: Dataset) -> None:

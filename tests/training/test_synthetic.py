@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from songbloom.data.dataset import Dataset
+from songbloom.data.dataset import NOTHING_NEXT, Dataset
 from songbloom.data.shards import open_shards, verify
 from songbloom.hub import EMBEDDED_FOLDER
 from songbloom.model.checkpoint import read_info
@@ -126,6 +126,9 @@ def test_songs_like_others_have_their_style_and_their_clips(tmp_path: Path) -> N
     )
     assert len(sample.sketch) == shards.read(0).num_frames  # its clip takes no room
     assert sample.conditions.reference is not None and sample.conditions.reference_sketch is None
+    waits = sample.next_beat.numpy()
+    last = np.flatnonzero(waits == 0).max()
+    assert (waits[last + 1 :] == NOTHING_NEXT).all(), "its clip's beats do not follow its own"
 
 
 def _likeness(past: np.ndarray, lag: int) -> float:
