@@ -3,10 +3,11 @@
 Command modules import the library inside their functions, so that `--help` pays for none of it.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -127,8 +128,17 @@ def main() -> None:
     if "SONGBLOOM_LAUNCH_FOLDER" in os.environ:  # a worker of `train`: see there
         from songbloom.training.launch import finish
 
-        code = finish(code)
+        _leave(finish(code))
     sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without the interpreter's own end: now and then a thread of the libraries that exchange
+    gradients is still there in it, which aborts a worker that has done and written everything."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _global_first(args: Sequence[str]) -> list[str]:
