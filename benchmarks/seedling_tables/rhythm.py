@@ -8,19 +8,17 @@ songs, whose tokens are frames of 40 ms, too, so that it says what can be had.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from seedling_tables.songs import Song
 from songbloom.generation.bundle import bundle_path, read_bundle
-from songbloom.model.sketch_symbols import PHONES, score_to_tokens, split_code
+from songbloom.model.sketch_symbols import IS_VOWEL, score_to_tokens, split_code
 from songbloom.units import FRAME_RATE
 
 SLOWEST, FASTEST = 80, 132  # beats a minute, less than an octave apart
 _SHORTEST, _LONGEST = 5, 49  # frames between syllables of one line
-_VOWEL = np.array([phone[:1] in tuple("AEIOU") for phone in PHONES])
 ROWS: dict[str, Callable[[Song], np.ndarray]] = {
     "score": lambda song: score_to_tokens(song.clip_score),
     "model": lambda song: read_bundle(bundle_path(song.sound("model"))).sketch.numpy(),
@@ -48,9 +46,9 @@ def table(songs: Sequence[Song]) -> list[dict[str, Any]]:
 def distances(sketch: np.ndarray) -> np.ndarray:
     """Frames from each syllable of a sketch `[T]` to the next of the same line."""
     phones, _ = split_code(sketch)
-    begins = _VOWEL[phones] & np.append(True, phones[1:] != phones[:-1])
-    apart = np.array([later - one for one, later in pairwise(np.flatnonzero(begins))])
-    return apart[(apart >= _SHORTEST) & (apart <= _LONGEST)] if len(apart) else apart
+    begins = IS_VOWEL[phones] & np.append(True, phones[1:] != phones[:-1])
+    apart = np.diff(np.flatnonzero(begins))
+    return apart[(apart >= _SHORTEST) & (apart <= _LONGEST)]
 
 
 def on_grid(apart: np.ndarray, tempo: float) -> float:

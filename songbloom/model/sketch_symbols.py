@@ -35,7 +35,7 @@ NUM_REACHABLE = NUM_CHORDS + (NUM_PHONES - 1) * NUM_PITCHES  # codes that have a
 _PHONE_INDEX = {phone: index for index, phone in enumerate(PHONES)}
 _STRESSED = {f"{phone}{stress}": i for phone, i in _PHONE_INDEX.items() if i for stress in "012"}
 _INDEX = {**_PHONE_INDEX, **_STRESSED}
-_IS_VOWEL = np.array([phone[:1] in tuple("AEIOU") for phone in PHONES])
+IS_VOWEL = np.array([phone[:1] in tuple("AEIOU") for phone in PHONES])
 
 Index = TypeVar("Index", int, np.ndarray)
 
@@ -141,7 +141,7 @@ def score_to_labels(score: TimedScore) -> FrameLabels:
     phone = _sound_at_centres(score.phones, [_INDEX[p.symbol] for p in score.phones], frames)
     syllable = _sound_at_centres(score.phones, [p.midi for p in score.phones], frames)
     melody = _sound_at_centres(score.notes, [n.midi for n in score.notes], frames)
-    note = note_index(np.where(_IS_VOWEL[phone] & (melody > 0), melody, syllable))
+    note = note_index(np.where(IS_VOWEL[phone] & (melody > 0), melody, syllable))
     chords = [chord_index(c.root, c.quality) for c in score.chords]
     return FrameLabels(phone, note, _sound_at_centres(score.chords, chords, frames))
 

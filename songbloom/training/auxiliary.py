@@ -94,9 +94,8 @@ class AssistedSongBloom(SongBloom):
         """The paper's losses, and `auxiliary`: what this class adds to them."""
         losses = super().losses(predictions, batch, draws)
         reading, listening, counting = self.weights
-        inputs, outputs = self._seen["inputs"], self._seen["outputs"]
+        inputs, late, outputs = (self._seen[x] for x in ("inputs", "late inputs", "outputs"))
         added = losses.total.new_zeros(())
-        late = self._seen["late inputs"]
         if self.reader and batch.next_symbol is not None:
             read = ((self._guided, inputs), (self._attention(GUIDED_LAYER + 1), late))
             added = added + reading * self.reader(read, outputs, batch)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +236,28 @@ def test_heads_are_drawn_to_the_next_symbol_and_then_to_the_beginning(
         monkeypatch.setattr(auxiliary, "guided_head", lambda *_, heard=heard: heard)
         looked, _ = model.reader._looked(model._guided, inputs, batch.next_symbol)
         assert looked.detach().numpy() == pytest.approx(cost, abs=1e-3)
+
+
+def test_two_layers_read(scores: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guided layer and the one behind it, each by what it hears itself."""
+    config = replace(MODEL, ar_layers=3)
+    model = _drawn(AssistedSongBloom(config, 0.3))
+    sample = scores.sample(0, epoch=0, seed=0)
+    batch, draws = batch_to_device(collate([sample], 16), config, torch.device("cpu"))
+    asked, heard = [], {}
+    for layer in (1, 2):
+        attention: Any = model.sketch_lm.layers[layer]
+        attention.attention.register_forward_pre_hook(
+            lambda _, arguments, layer=layer: heard.__setitem__(layer, arguments[0])
+        )
+    look = auxiliary.guided_head
+    monkeypatch.setattr(
+        auxiliary, "guided_head", lambda *words: asked.append(words[1:3]) or look(*words)
+    )
+    model(batch, draws)
+    assert [attention for attention, _ in asked] == [model._attention(1), model._attention(2)]
+    assert all(torch.equal(inputs, heard[n + 1]) for n, (_, inputs) in enumerate(asked))
+    assert not torch.equal(heard[1], heard[2])
 
 
 def test_behind_the_last_symbol_nothing_is_named(scores: Dataset) -> None:

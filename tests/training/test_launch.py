@@ -221,6 +221,25 @@ def test_only_the_first_to_fail_explains(tmp_path: Path, monkeypatch: pytest.Mon
     assert finish(4) == 0 and (tmp_path / "code").read_text() == "2"
 
 
+def test_a_worker_that_is_done_waits_for_no_thread(tmp_path: Path) -> None:
+    """What the libraries leave running cannot end it otherwise; exit functions are called, nothing
+    printed is lost."""
+    program = (
+        "import atexit, sys, threading, time; from songbloom_cli.main import main;"
+        "atexit.register(print, 'tidied');"
+        "threading.Thread(target=time.sleep, args=(60,)).start();"
+        "sys.argv = ['songbloom', '--version']; main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, launching.FOLDER_VARIABLE: str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert ran.returncode == 0 and ran.stdout.splitlines()[1:] == ["tidied"], ran.stderr
+
+
 # --- real workers under torch's launcher ----------------------------------------------------------
 
 WORKER = """
