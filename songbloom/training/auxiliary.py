@@ -4,11 +4,12 @@ nothing of them is in the exported model.
 A causal transformer learns the melody first and the words late: nothing tells it where in the
 lyrics it is. Where the training set knows when each phoneme is sung, `Reader` tells it:
 
-* One head in each of two AR layers is drawn towards the next lyric symbol (a causal prefix cannot
-  look ahead from the current one). The first finds it by what has been sung; the second, too, by
-  what the first has found so far, which is all there is to hold on to in a long rest.
+* One head in each of three AR layers is drawn towards the next lyric symbol (a causal prefix cannot
+  look ahead from the current one). The first finds it by what has been sung last, which other lines
+  may have, too; the second brings what the first has found so far to where the third stands.
 * Where no symbol is to come they are drawn to the sequence's beginning: the song may end.
-* Linear heads name that symbol from what these heads bring, and from the predicting outputs.
+* Linear heads name that symbol from what these heads bring, and from the predicting outputs, and
+  from what they bring its line, by which like words are told apart.
 * Another tells from these outputs in how many frames it begins: what lasts how long is little of
   the sketch loss, which a rest's many like tokens make up.
 
@@ -47,7 +48,7 @@ from songbloom.model.layers import Attention, apply_rope, rope_table
 from songbloom.model.sketch_symbols import NUM_CODES, NUM_PHONES, NUM_PITCHES, split_code
 from songbloom.model.songbloom import Batch, FlowDraws, Losses, Predictions, SongBloom
 
-GUIDED_LAYER, READ_LAYERS = 1, 2  # the first of them, and how many from there on are read with
+GUIDED_LAYER, READ_LAYERS = 1, 3  # the first of them, and how many from there on are read with
 READING_HEAD, LISTENING_HEAD = 0, -1
 SOUND_SCALE = 10.0  # of squares, as mean latents of songs differ by about a third
 LONGEST_WAIT = 64  # frames till the next symbol that are told apart
@@ -72,16 +73,13 @@ class AssistedSongBloom(SongBloom):
         self.listener = Listener(config) if listening else None
         self.counter = BeatCounter(config) if counting else None
         self._seen: dict[str, Tensor] = {}
-        self._watch("inputs", self._guided)
-        self._watch("late inputs", self._attention(GUIDED_LAYER + 1))
+        for step in range(READ_LAYERS):
+            self._watch(f"inputs {step}", self._guided(step))
         self._watch("outputs", self.sketch_lm.head)
 
-    @property
-    def _guided(self) -> Attention:
-        return self._attention(GUIDED_LAYER)
-
-    def _attention(self, layer: int) -> Attention:
-        block: Any = self.sketch_lm.layers[min(layer, self.config.ar_layers - 1)]
+    def _guided(self, step: int) -> Attention:
+        """Of the layers that read, this many after the first; the model's last if it has fewer."""
+        block: Any = self.sketch_lm.layers[min(GUIDED_LAYER + step, self.config.ar_layers - 1)]
         return block.attention
 
     def _watch(self, name: str, module: nn.Module) -> None:
@@ -94,17 +92,20 @@ class AssistedSongBloom(SongBloom):
         """The paper's losses, and `auxiliary`: what this class adds to them."""
         losses = super().losses(predictions, batch, draws)
         reading, listening, counting = self.weights
-        inputs, late, outputs = (self._seen[x] for x in ("inputs", "late inputs", "outputs"))
+        inputs, outputs = self._inputs(), self._seen["outputs"]
         added = losses.total.new_zeros(())
         if self.reader and batch.next_symbol is not None:
-            read = ((self._guided, inputs), (self._attention(GUIDED_LAYER + 1), late))
+            read = [(self._guided(step), x) for step, x in enumerate(inputs)]
             added = added + reading * self.reader(read, outputs, batch)
         if self.listener:
             hidden = predictions.hidden
-            added = added + listening * self.listener(self._guided, inputs, hidden, batch)
+            added = added + listening * self.listener(self._guided(0), inputs[0], hidden, batch)
         if self.counter and batch.next_beat is not None:
-            added = added + counting * self.counter(late, outputs, predictions.hidden, batch)
+            added = added + counting * self.counter(inputs[1], outputs, predictions.hidden, batch)
         return dataclasses.replace(losses, total=losses.total + added, auxiliary=added)
+
+    def _inputs(self) -> list[Tensor]:
+        return [self._seen[f"inputs {step}"] for step in range(READ_LAYERS)]
 
 
 class Listener(nn.Module):
@@ -225,24 +226,30 @@ class Reader(nn.Module):
         self.config = config
         names = config.lyric_vocab_size + 1  # the last is for nothing
         self.named = nn.Linear(config.dim, names)
-        self.brought = nn.ModuleList(nn.Linear(config.head_dim, names) for _ in range(READ_LAYERS))
+        names_and_lines = names + config.max_sentences
+        self.brought = nn.ModuleList(
+            nn.Linear(config.head_dim, names_and_lines) for _ in range(READ_LAYERS)
+        )
         self.wait = nn.Linear(config.dim, LONGEST_WAIT)
 
     def forward(
         self, layers: Sequence[tuple[Attention, Tensor]], outputs: Tensor, batch: Batch
     ) -> Tensor:
         """Sum of means over the predicting positions of which is known what comes next: of each
-        layer, which has inputs `[B, S, D]`, -log of the guided head's attention to it and the
-        cross-entropy of its id from what this head brings; and cross-entropies of its id and of the
-        frames until it begins from the outputs `[B, T + 1, D]`."""
+        layer, which has inputs `[B, S, D]`, -log of the guided head's attention to it and
+        cross-entropies of its id and its line from what this head brings; and cross-entropies of
+        its id and of the frames until it begins from the outputs `[B, T + 1, D]`."""
         assert batch.next_symbol is not None
-        ids, waits = self._ids(batch), frames_until(batch.next_symbol)
+        ids, lines, waits = self._ids(batch), self._lines(batch), frames_until(batch.next_symbol)
+        names = self.named.out_features
         total = _naming_loss(self.named(outputs), ids)
         total = total + WAIT_SCALE * _naming_loss(self.wait(outputs), waits)
         for brought, (attention, inputs) in zip(self.brought, layers, strict=True):
             looked, values = self._looked(attention, inputs, batch.next_symbol)
             total = total + (looked * (ids >= 0)).sum() / (ids >= 0).sum().clamp(min=1)
-            total = total + _naming_loss(brought(values), ids)
+            told = brought(values)
+            total = total + _naming_loss(told[..., :names], ids)
+            total = total + _naming_loss(told[..., names:], lines)
         return total
 
     def _looked(
@@ -264,11 +271,13 @@ class Reader(nn.Module):
         at = torch.arange(batch.next_symbol.shape[1], device=batch.next_symbol.device)
         timed = (batch.next_symbol >= 0).any(dim=1, keepdim=True) & (at <= batch.lengths[:, None])
         nothing = torch.where(timed, self.named.out_features - 1, -1)
-        rows = [
-            conditions.lyrics.tokens.to(following.device)[following.clamp(min=0)]
-            for conditions, following in zip(batch.conditions, batch.next_symbol, strict=True)
-        ]
-        return torch.where(batch.next_symbol >= 0, torch.stack(rows), nothing)
+        ids = _followed([conditions.lyrics.tokens for conditions in batch.conditions], batch)
+        return torch.where(batch.next_symbol >= 0, ids, nothing)
+
+    def _lines(self, batch: Batch) -> Tensor:
+        """The next symbol's sentence in its section `[B, T + 1]`, -1 where none is next."""
+        lines = _followed([conditions.lyrics.sentences for conditions in batch.conditions], batch)
+        return torch.where(lines > 0, lines.clamp(max=self.config.max_sentences - 1), -1)
 
     def _lyrics_at(self, bos: int) -> int:
         """Where the lyrics stand in a sequence whose BOS stands at `bos`."""
@@ -278,6 +287,16 @@ class Reader(nn.Module):
     def _bos(self, length: int, frames: int) -> int:
         patches = frames // self.config.patch_size
         return length - 1 - patches * (self.config.patch_size + 1)
+
+
+def _followed(columns: Sequence[Tensor], batch: Batch) -> Tensor:
+    """What each song's column `[L]` has for the next symbol `[B, T + 1]`, -1 where none is next."""
+    assert batch.next_symbol is not None
+    rows = [
+        column.to(following.device)[following.clamp(min=0)]
+        for column, following in zip(columns, batch.next_symbol, strict=True)
+    ]
+    return torch.where(batch.next_symbol >= 0, torch.stack(rows), -1)
 
 
 def reference_places(config: ModelConfig) -> slice:

@@ -225,7 +225,7 @@ def test_heads_are_drawn_to_the_next_symbol_and_then_to_the_beginning(
     model = _model()
     model.predict(batch, draws)
     assert model.reader is not None and batch.next_symbol is not None
-    following, inputs = batch.next_symbol[0], model._seen["inputs"]
+    following, inputs = batch.next_symbol[0], model._inputs()[0]
     bos = MODEL.reference_frames + MODEL.lyric_length
     wanted = torch.where(following < 0, bos, MODEL.reference_frames + following)
     assert (wanted == bos).any() and (wanted != bos).any()
@@ -234,18 +234,18 @@ def test_heads_are_drawn_to_the_next_symbol_and_then_to_the_beginning(
         scored[0, torch.arange(len(wanted)), wanted + off] = 0.0
         heard = scored, torch.zeros(1, inputs.shape[1], MODEL.head_dim)
         monkeypatch.setattr(auxiliary, "guided_head", lambda *_, heard=heard: heard)
-        looked, _ = model.reader._looked(model._guided, inputs, batch.next_symbol)
+        looked, _ = model.reader._looked(model._guided(0), inputs, batch.next_symbol)
         assert looked.detach().numpy() == pytest.approx(cost, abs=1e-3)
 
 
-def test_two_layers_read(scores: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guided layer and the one behind it, each by what it hears itself."""
-    config = replace(MODEL, ar_layers=3)
+def test_three_layers_read(scores: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second, third and fourth, each by what it hears itself."""
+    config = replace(MODEL, ar_layers=4)
     model = _drawn(AssistedSongBloom(config, 0.3))
     sample = scores.sample(0, epoch=0, seed=0)
     batch, draws = batch_to_device(collate([sample], 16), config, torch.device("cpu"))
     asked, heard = [], {}
-    for layer in (1, 2):
+    for layer in (1, 2, 3):
         attention: Any = model.sketch_lm.layers[layer]
         attention.attention.register_forward_pre_hook(
             lambda _, arguments, layer=layer: heard.__setitem__(layer, arguments[0])
@@ -255,9 +255,39 @@ def test_two_layers_read(scores: Dataset, monkeypatch: pytest.MonkeyPatch) -> No
         auxiliary, "guided_head", lambda *words: asked.append(words[1:3]) or look(*words)
     )
     model(batch, draws)
-    assert [attention for attention, _ in asked] == [model._attention(1), model._attention(2)]
+    blocks: Any = model.sketch_lm.layers
+    assert [attention for attention, _ in asked] == [block.attention for block in blocks[1:]]
     assert all(torch.equal(inputs, heard[n + 1]) for n, (_, inputs) in enumerate(asked))
-    assert not torch.equal(heard[1], heard[2])
+    assert not torch.equal(heard[1], heard[2]) and not torch.equal(heard[2], heard[3])
+
+
+def test_heads_tell_the_line_of_what_is_sung_next(
+    scores: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sentence as the lyrics count them; structure symbols are in none, and heads that are
+    sure of the right one pay less than heads sure of another."""
+    model = _model()
+    batch, draws = batch_to_device(
+        collate([scores.sample(0, epoch=0, seed=0)], 16), MODEL, torch.device("cpu")
+    )
+    reader = model.reader
+    assert reader is not None and batch.next_symbol is not None
+    lyrics, lines = batch.conditions[0].lyrics, reader._lines(batch)[0]
+    expected = [int(lyrics.sentences[i]) if i >= 0 else 0 for i in batch.next_symbol[0].tolist()]
+    assert lines.tolist() == [line or -1 for line in expected]
+    assert {*lines.tolist()} == {-1, 1, 2}
+
+    def cost(of: int) -> float:
+        for brought in reader.brought:
+            torch.nn.init.zeros_(brought.weight)
+            torch.nn.init.zeros_(brought.bias)
+            brought.bias.data[MODEL.lyric_vocab_size + 1 + of] = 20.0
+        return model(batch, draws).auxiliary.item()
+
+    ones, twos = (int((lines == line).sum()) for line in (1, 2))
+    paid = 0.3 * 3 * 20.0 / (ones + twos)
+    assert cost(3) - cost(1) == pytest.approx(ones * paid, rel=1e-3)
+    assert cost(3) - cost(2) == pytest.approx(twos * paid, rel=1e-3)
 
 
 def test_behind_the_last_symbol_nothing_is_named(scores: Dataset) -> None:
