@@ -10,6 +10,7 @@ lyrics it is. Where the training set knows when each phoneme is sung, `Reader` t
 * Where no symbol is to come they are drawn to the sequence's beginning: the song may end.
 * Linear heads name that symbol from what these heads bring, and from the predicting outputs, and
   from what they bring its line, by which like words are told apart.
+* Others name, before any of these layers, the last symbols sung: many words share two.
 * Another tells from these outputs in how many frames it begins: what lasts how long is little of
   the sketch loss, which a rest's many like tokens make up.
 
@@ -51,6 +52,7 @@ from songbloom.model.songbloom import Batch, FlowDraws, Losses, Predictions, Son
 GUIDED_LAYER, READ_LAYERS = 1, 3  # the first of them, and how many from there on are read with
 READING_HEAD, LISTENING_HEAD = 0, -1
 SOUND_SCALE = 10.0  # of squares, as mean latents of songs differ by about a third
+SYMBOLS_BACK = 4  # that are named before the first layer that reads
 LONGEST_WAIT = 64  # frames till the next symbol that are told apart
 WAIT_SCALE = 0.3  # of the loss of telling them, which no one can wholly
 _TABLES = ("embedding", "head.2")  # of the sketch transformer
@@ -230,6 +232,7 @@ class Reader(nn.Module):
         self.brought = nn.ModuleList(
             nn.Linear(config.head_dim, names_and_lines) for _ in range(READ_LAYERS)
         )
+        self.sung = nn.ModuleList(nn.Linear(config.dim, names) for _ in range(SYMBOLS_BACK))
         self.wait = nn.Linear(config.dim, LONGEST_WAIT)
 
     def forward(
@@ -238,7 +241,8 @@ class Reader(nn.Module):
         """Sum of means over the predicting positions of which is known what comes next: of each
         layer, which has inputs `[B, S, D]`, -log of the guided head's attention to it and
         cross-entropies of its id and its line from what this head brings; and cross-entropies of
-        its id and of the frames until it begins from the outputs `[B, T + 1, D]`."""
+        its id and of the frames until it begins from the outputs `[B, T + 1, D]`, and of the ids of
+        those before it from the first layer's inputs."""
         assert batch.next_symbol is not None
         ids, lines, waits = self._ids(batch), self._lines(batch), frames_until(batch.next_symbol)
         names = self.named.out_features
@@ -250,7 +254,18 @@ class Reader(nn.Module):
             told = brought(values)
             total = total + _naming_loss(told[..., :names], ids)
             total = total + _naming_loss(told[..., names:], lines)
-        return total
+        return total + self._recalled(layers[0][1], batch)
+
+    def _recalled(self, inputs: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy of the ids of the last symbols sung, from the first layer's inputs."""
+        assert batch.next_symbol is not None
+        standing = inputs[:, self._predicting(inputs.shape[1], batch.next_symbol.shape[1] - 1)]
+        columns = [conditions.lyrics.tokens for conditions in batch.conditions]
+        losses = [
+            _naming_loss(sung(standing), _followed(columns, batch, back))
+            for back, sung in enumerate(self.sung, start=1)
+        ]
+        return torch.stack(losses).mean()
 
     def _looked(
         self, attention: Attention, inputs: Tensor, following: Tensor
@@ -258,7 +273,7 @@ class Reader(nn.Module):
         """-log of the guided head's attention to what follows `[B, T + 1]`, and what it brings."""
         frames = following.shape[1] - 1
         bos = self._bos(inputs.shape[1], frames)
-        positions = predicting_positions(frames, self.config.patch_size).to(inputs.device) + bos
+        positions = self._predicting(inputs.shape[1], frames).to(inputs.device)
         scores, values = guided_head(self.config, attention, inputs, positions, READING_HEAD)
         attended = scores.log_softmax(dim=-1)  # [B, T + 1, S]
         at = torch.where(following < 0, bos, following + self._lyrics_at(bos))
@@ -284,19 +299,25 @@ class Reader(nn.Module):
         lyrics_last = self.config.prefix_order != "lyrics-reference"
         return bos - self.config.lyric_length if lyrics_last else 0
 
+    def _predicting(self, length: int, frames: int) -> Tensor:
+        """Where in a sequence of this length the positions stand that predict frames 0..T."""
+        return predicting_positions(frames, self.config.patch_size) + self._bos(length, frames)
+
     def _bos(self, length: int, frames: int) -> int:
         patches = frames // self.config.patch_size
         return length - 1 - patches * (self.config.patch_size + 1)
 
 
-def _followed(columns: Sequence[Tensor], batch: Batch) -> Tensor:
-    """What each song's column `[L]` has for the next symbol `[B, T + 1]`, -1 where none is next."""
+def _followed(columns: Sequence[Tensor], batch: Batch, back: int = 0) -> Tensor:
+    """What each song's column `[L]` has for the next symbol, or so many places before it
+    `[B, T + 1]`; -1 where none is next, or there is no such place."""
     assert batch.next_symbol is not None
+    at = batch.next_symbol - back
     rows = [
-        column.to(following.device)[following.clamp(min=0)]
-        for column, following in zip(columns, batch.next_symbol, strict=True)
+        column.to(places.device)[places.clamp(min=0)]
+        for column, places in zip(columns, at, strict=True)
     ]
-    return torch.where(batch.next_symbol >= 0, torch.stack(rows), -1)
+    return torch.where((batch.next_symbol >= 0) & (at >= 0), torch.stack(rows), -1)
 
 
 def reference_places(config: ModelConfig) -> slice:

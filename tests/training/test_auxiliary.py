@@ -290,6 +290,34 @@ def test_heads_tell_the_line_of_what_is_sung_next(
     assert cost(3) - cost(2) == pytest.approx(twos * paid, rel=1e-3)
 
 
+def test_symbols_sung_before_are_named_where_the_next_is_predicted(scores: Dataset) -> None:
+    """Heads that know one symbol where it was sung last, and say nothing elsewhere, pay nothing
+    there: the inputs are read at the places that predict the frames, and no others."""
+    batch, _ = batch_to_device(
+        collate([scores.sample(0, epoch=0, seed=0)], 16), MODEL, torch.device("cpu")
+    )
+    reader = _model().reader
+    assert reader is not None and batch.next_symbol is not None
+    tokens, following = batch.conditions[0].lyrics.tokens.tolist(), batch.next_symbol[0].tolist()
+    frames, names = len(following) - 1, MODEL.lyric_vocab_size + 1
+    bos = MODEL.reference_frames + MODEL.lyric_length
+    length = bos + 1 + frames // 16 * 17
+    for back, head in enumerate(reader.sung, start=1):
+        before = [tokens[at - back] if at >= back else -1 for at in following]
+        known = [symbol for symbol in before if symbol >= 0]
+        common = max({*known}, key=known.count)
+        inputs = torch.full((1, length, MODEL.dim), -1.0)
+        at = bos + predicting_positions(frames, 16)
+        inputs[0, at] = torch.tensor([float(symbol == common) for symbol in before])[:, None]
+        for other in reader.sung:
+            torch.nn.init.zeros_(other.weight)
+            torch.nn.init.zeros_(other.bias)
+        head.weight.data[common, 0] = 30.0
+        paid = 4 * reader._recalled(inputs, batch).item() - 3 * np.log(names)
+        missed = 1 - known.count(common) / len(known)
+        assert 0 < missed < 1 and paid == pytest.approx(missed * np.log(names), rel=1e-4)
+
+
 def test_behind_the_last_symbol_nothing_is_named(scores: Dataset) -> None:
     """There the song may end, so this too has a name, up to the song's end and not beyond."""
     batch, _ = batch_to_device(
