@@ -254,7 +254,14 @@ def test_three_layers_read(scores: Dataset, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(
         auxiliary, "guided_head", lambda *words: asked.append(words[1:3]) or look(*words)
     )
-    model(batch, draws)
+    reader = model.reader
+    assert reader is not None
+    recalled, recalling = reader._recalled, []
+    monkeypatch.setattr(
+        reader, "_recalled", lambda x, batch: recalling.append(x) or recalled(x, batch) + 1000
+    )
+    assert model(batch, draws).auxiliary.item() > 300, "what was sung before counts"
+    assert torch.equal(recalling[0], heard[1])
     blocks: Any = model.sketch_lm.layers
     assert [attention for attention, _ in asked] == [block.attention for block in blocks[1:]]
     assert all(torch.equal(inputs, heard[n + 1]) for n, (_, inputs) in enumerate(asked))
