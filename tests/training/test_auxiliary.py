@@ -268,9 +268,7 @@ def test_three_layers_read(scores: Dataset, monkeypatch: pytest.MonkeyPatch) -> 
     assert not torch.equal(heard[1], heard[2]) and not torch.equal(heard[2], heard[3])
 
 
-def test_heads_tell_the_line_of_what_is_sung_next(
-    scores: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heads_tell_the_line_of_what_is_sung_next(scores: Dataset) -> None:
     """Its sentence as the lyrics count them; structure symbols are in none, and heads that are
     sure of the right one pay less than heads sure of another."""
     model = _model()
